@@ -1,0 +1,300 @@
+"""Keras objects as plain records that copy and pickle, and back.
+
+Keras can only write down classes that are registered or importable by name, and scikeras's
+own hooks rely on that. These records carry the classes themselves, so an unregistered loss or
+layer survives whatever can carry its class: ``copy.deepcopy`` any, ``pickle`` those of a
+module, ``cloudpickle`` those of ``__main__`` and notebooks too.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import inspect
+import tempfile
+import types
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from skguard.exceptions import NotCopyableError
+from skguard.parameters import signature_of
+
+__all__ = ["Packed", "pack", "unpack"]
+
+_CONFIGURABLE = (
+    keras.optimizers.Optimizer,
+    keras.losses.Loss,
+    keras.metrics.Metric,
+    keras.optimizers.schedules.LearningRateSchedule,
+)
+
+
+class Packed:
+    """A record that `unpack` turns back into a Keras object."""
+
+    def unpack(self) -> Any:
+        raise NotImplementedError
+
+
+def pack(value: Any) -> Any:
+    """Replace the Keras objects in `value`, and in its lists, tuples and dicts, by records.
+
+    Raises
+    ------
+    NotCopyableError
+        If an object cannot be written down.
+    """
+    if type(value) in (list, tuple):
+        return type(value)(pack(item) for item in value)
+    if type(value) is dict:
+        return {key: pack(item) for key, item in value.items()}
+    if isinstance(value, keras.Model):
+        return _PackedModel.of(value)
+    if isinstance(value, _CONFIGURABLE):
+        return _pack_configurable(value)
+    if isinstance(value, keras.layers.Layer):
+        return _PackedLayer.of(value)
+    return value
+
+
+def unpack(value: Any) -> Any:
+    """Undo `pack`."""
+    if isinstance(value, Packed):
+        return value.unpack()
+    if type(value) in (list, tuple):
+        return type(value)(unpack(item) for item in value)
+    if type(value) is dict:
+        return {key: unpack(item) for key, item in value.items()}
+    return value
+
+
+# ---- optimizers, losses, metrics, schedules -----------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class _PackedConfig(Packed):
+    """An object that is what its configuration says."""
+
+    cls: Any
+    config: dict[str, Any]
+    custom_objects: dict[str, Any]
+
+    def unpack(self) -> Any:
+        with keras.saving.custom_object_scope(self.custom_objects):
+            return self.cls.from_config(self.config)
+
+
+@dataclasses.dataclass(frozen=True)
+class _PackedState(Packed):
+    """An object whose configuration leaves something out: its attributes."""
+
+    cls: type
+    state: dict[str, Any]
+
+    def unpack(self) -> Any:
+        twin: Any = object.__new__(self.cls)
+        # Several records of one attribute dictionary must not share what is in it.
+        twin.__dict__.update(unpack(copy.deepcopy(self.state)))
+        return twin
+
+
+def _pack_configurable(value: Any) -> Packed:
+    cls = type(value)
+    try:
+        config = value.get_config()
+    except NotImplementedError:
+        config = {}
+    forgotten = [name for name in signature_of(cls).arguments if name not in config]
+    if forgotten and isinstance(
+        value, keras.losses.Loss | keras.optimizers.schedules.LearningRateSchedule
+    ):
+        return _PackedState(cls, {name: pack(item) for name, item in vars(value).items()})
+    if forgotten and cls.__module__.partition(".")[0] != "keras":
+        raise NotCopyableError(
+            f"{value!r} cannot be copied: get_config() of {cls.__name__} leaves out "
+            f"{', '.join(forgotten)}, which its constructor takes. Add them to get_config(), or "
+            f"pass the class {cls.__name__} itself and its settings as routed parameters."
+        )
+    return _PackedConfig(cls, config, _custom_objects([value]))
+
+
+def _custom_objects(objects: Iterable[Any]) -> dict[str, Any]:
+    """The classes and functions, by name, that Keras needs to read the objects' configs."""
+    found: dict[str, Any] = {}
+    seen: set[int] = set()
+
+    def look(value: Any, depth: int) -> None:
+        if id(value) in seen or depth > 4:
+            return
+        seen.add(id(value))
+        if isinstance(value, list | tuple | set):
+            for item in value:
+                look(item, depth + 1)
+            return
+        if isinstance(value, dict):
+            for item in value.values():
+                look(item, depth + 1)
+            return
+        thing = value if isinstance(value, types.FunctionType) or inspect.isclass(value) else None
+        if thing is None:
+            if not hasattr(type(value), "get_config"):
+                return
+            thing = type(value)
+            for item in vars(value).values() if hasattr(value, "__dict__") else ():
+                look(item, depth + 1)
+        if thing.__module__.partition(".")[0] != "keras":
+            found[thing.__name__] = thing
+            found[keras.saving.get_registered_name(thing)] = thing
+
+    for value in objects:
+        look(value, 0)
+    return found
+
+
+# ---- layers and models --------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class _PackedLayer(Packed):
+    """One layer: its configuration, how it was built, its weights."""
+
+    cls: Any
+    config: dict[str, Any]
+    build_config: dict[str, Any] | None
+    weights: list[np.ndarray]
+    custom_objects: dict[str, Any]
+
+    @classmethod
+    def of(cls, layer: keras.layers.Layer) -> _PackedLayer:
+        built = layer.get_build_config() if layer.built else None
+        weights = layer.get_weights() if layer.built else []
+        return cls(type(layer), layer.get_config(), built, weights, _custom_objects([layer]))
+
+    def unpack(self) -> keras.layers.Layer:
+        with keras.saving.custom_object_scope(self.custom_objects):
+            layer = self.cls.from_config(self.config)
+            if self.build_config is not None:
+                layer.build_from_config(self.build_config)
+        if self.weights:
+            layer.set_weights(self.weights)
+        return layer
+
+
+@dataclasses.dataclass(frozen=True)
+class _PackedModel(Packed):
+    """A model in Keras's own file format, with what that format cannot hold beside it.
+
+    Parameters
+    ----------
+    archive : bytes
+        The model without its compile settings, as ``.keras``.
+    custom_objects : dict
+        The classes and functions that the archive names.
+    compiled : dict or None
+        The arguments of ``compile``, packed; None where it was not called.
+    variables : list of ndarray
+        Every variable of the model, the states of its random generators included.
+    optimizer_variables : list of ndarray or None
+        None where the optimizer was not built yet.
+    """
+
+    archive: bytes
+    custom_objects: dict[str, Any]
+    compiled: dict[str, Any] | None
+    variables: list[np.ndarray]
+    optimizer_variables: list[np.ndarray] | None
+
+    @classmethod
+    def of(cls, model: keras.Model) -> _PackedModel:
+        from skguard import seeding  # writing a model down draws from Keras's streams
+
+        with seeding.preserved(), tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "model.keras"
+            try:
+                _save(model, path)
+                archive = path.read_bytes()
+            except Exception as error:
+                raise NotCopyableError(
+                    f"{model!r} cannot be copied, so it cannot be trained without being changed: "
+                    f"{error}\nGive {type(model).__name__} a get_config() that returns its "
+                    "constructor's arguments, or pass a function that builds the model."
+                ) from error
+        optimizer = model.optimizer if model.compiled else None
+        return cls(
+            archive=archive,
+            custom_objects=_custom_objects(_all_layers(model)),
+            compiled=_pack_compile_arguments(model),
+            variables=[np.array(v) for v in model.variables],
+            optimizer_variables=(
+                [np.array(v) for v in optimizer.variables]
+                if optimizer is not None and optimizer.built
+                else None
+            ),
+        )
+
+    def unpack(self) -> keras.Model:
+        from skguard import seeding
+
+        with seeding.preserved():
+            model = self.unpack_fresh()
+            for variable, saved in zip(model.variables, self.variables, strict=False):
+                if tuple(variable.shape) == saved.shape:
+                    variable.assign(saved)
+            if self.optimizer_variables is not None:
+                model.optimizer.build(model.trainable_variables)
+                for variable, saved in zip(
+                    model.optimizer.variables, self.optimizer_variables, strict=True
+                ):
+                    variable.assign(saved)
+        return model
+
+    def unpack_fresh(self) -> keras.Model:
+        """The model with its weights, but a new optimizer and new random generators."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "model.keras"
+            path.write_bytes(self.archive)
+            model = keras.saving.load_model(
+                path, custom_objects=self.custom_objects, compile=False, safe_mode=False
+            )
+        if self.compiled is not None:
+            with keras.saving.custom_object_scope(self.custom_objects):
+                if "config" in self.compiled:
+                    model.compile_from_config(self.compiled["config"])
+                else:
+                    model.compile(**unpack(self.compiled["arguments"]))
+        return model
+
+
+def _save(model: keras.Model, path: Path) -> None:
+    import warnings
+
+    with warnings.catch_warnings():
+        # An unbuilt model has no weights to lose; Keras warns that none are saved.
+        warnings.simplefilter("ignore", UserWarning)
+        keras.saving.save_model(model, path)
+
+
+def _pack_compile_arguments(model: keras.Model) -> dict[str, Any] | None:
+    if not model.compiled:
+        return None
+    # Keras keeps the very objects that compile() was given; get_compile_config() would write
+    # them down by name and so lose unregistered ones.
+    given = getattr(getattr(model, "_compile_config", None), "config", None)
+    if given is None or type(model).compile is not keras.Model.compile:
+        return {"config": model.get_compile_config()}
+    return {"arguments": {name: pack(value) for name, value in given.items()}}
+
+
+def _all_layers(model: keras.Model) -> list[keras.layers.Layer]:
+    """`model` and every layer in it, however deep."""
+    flatten: Callable[[], Iterable[Any]] | None = getattr(model, "_flatten_layers", None)
+    if flatten is not None:
+        return list(flatten())
+    layers: list[Any] = [model]
+    for layer in model.layers:
+        layers += _all_layers(layer) if hasattr(layer, "layers") else [layer]
+    return layers

@@ -1,0 +1,241 @@
+"""What is checked before the first batch, and the messages."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterable
+from typing import Any
+
+import keras
+import numpy as np
+from scikeras.utils import loss_name
+from sklearn.base import ClassifierMixin
+
+from skguard.parameters import constructor_names, model_function
+
+__all__ = [
+    "check_callbacks",
+    "check_classes",
+    "check_is_fresh",
+    "check_loss",
+    "check_model",
+    "check_outputs",
+    "check_target_fits",
+    "check_unused",
+    "remember_trained",
+]
+
+_trained: weakref.WeakSet[keras.Model] = weakref.WeakSet()
+_COMPILE_PREFIXES = ("optimizer__", "loss__", "metrics__", "compile__")
+
+
+def check_model(estimator: Any) -> None:
+    """Refuse a ``model`` that can build nothing."""
+    model = estimator.model if estimator.model is not None else estimator.build_fn
+    has_method = hasattr(estimator, "_keras_build_fn")
+    name = type(estimator).__name__
+    if model is None and not has_method:
+        raise ValueError(
+            f"model=None: {name} has nothing to build. Pass model=, a function that returns a "
+            "Keras model, or give the class a method _keras_build_fn."
+        )
+    if model is not None and has_method:
+        raise ValueError(
+            f"model={model!r} and the method _keras_build_fn of {name} both build a model. "
+            "Give one of them."
+        )
+    if model is not None and not (isinstance(model, keras.Model) or callable(model)):
+        raise TypeError(
+            f"model={model!r} is a {type(model).__name__}. It must be a callable that returns a "
+            "Keras model, a keras.Model subclass, or a keras.Model instance."
+        )
+
+
+def check_classes(estimator: Any, y: Any) -> None:
+    """Refuse a classifier's y that has one label only, unless more were announced."""
+    if not isinstance(estimator, ClassifierMixin) or y is None or y.ndim != 1:
+        return
+    labels = np.unique(y)
+    if estimator.classes_ is None and len(labels) < 2:
+        raise ValueError(
+            f"y has one class only, {labels[0]!r}, and a {type(estimator).__name__} needs two. In "
+            "a search this may be one fold: use a stratified cv."
+        )
+
+
+def check_is_fresh(estimator: Any, model: Any) -> None:
+    """Refuse what a model function returned if it is no model, or one that a fit trained."""
+    function = model_function(estimator).name
+    if not isinstance(model, keras.Model):
+        raise TypeError(
+            f"The model function {function} returned {model!r}, which is no keras.Model. "
+            "Does it end with `return model`?"
+        )
+    if model in _trained:
+        raise ValueError(
+            f"The model function {function} returned a model that an earlier fit has trained, so "
+            "this fit would not start fresh. Build a new model inside the function, or pass the "
+            "model object itself as model=: every fit then trains a copy of it."
+        )
+
+
+def remember_trained(model: keras.Model) -> None:
+    """Note that a fit is about to change `model`."""
+    _trained.add(model)
+
+
+def check_unused(estimator: Any, compiled_by_function: bool) -> None:
+    """Refuse compile parameters that cannot reach the model."""
+    function = model_function(estimator)
+    if not compiled_by_function or function.may_compile_from_estimator:
+        return
+    unused = [name for name in vars(estimator) if name.startswith(_COMPILE_PREFIXES)]
+    defaults = constructor_names(type(estimator))
+    for name in ("optimizer", "metrics"):
+        if getattr(estimator, name) is not None and getattr(estimator, name) != defaults[name]:
+            unused.append(name)
+    if not unused:
+        return
+    who = (
+        f"the model function {function.name} compiles the model itself"
+        if function.call is not None
+        else "the model was compiled before it was passed"
+    )
+    given = ", ".join(f"{name}={getattr(estimator, name)!r}" for name in sorted(unused))
+    raise ValueError(
+        f"{given} would never be used, because {who}. Leave out model.compile(), so that the "
+        "estimator compiles the model with its parameters, or let the model function take "
+        "`compile_kwargs` and call model.compile(**compile_kwargs), or make the setting an "
+        "argument of the model function."
+    )
+
+
+def check_loss(model: keras.Model) -> None:
+    """Refuse a compiled model that has nothing to minimize."""
+    loss = getattr(model, "loss", None)
+    if isinstance(loss, dict):
+        loss = list(loss.values())
+    if isinstance(loss, list | tuple):
+        loss = next((part for part in loss if part is not None), None)
+    if loss is not None:
+        return
+    cls = type(model)
+    own_loss = any(
+        getattr(cls, name, None) is not getattr(keras.Model, name, None)
+        for name in ("train_step", "compute_loss", "_compute_loss")
+    )
+    if own_loss or model.losses:
+        return
+    raise ValueError(
+        "You must provide a loss or a compiled model: loss=None and the model was not compiled "
+        'with one. Pass loss=, such as "mse" or "sparse_categorical_crossentropy", or compile '
+        "the model in the model function."
+    )
+
+
+def check_outputs(estimator: Any, model: keras.Model) -> None:
+    """Refuse a model with another number of outputs than the target encoder prepares."""
+    expected = getattr(estimator, "n_outputs_expected_", None)
+    outputs = getattr(model, "outputs", None)
+    if expected and outputs is not None and expected != len(outputs):
+        raise ValueError(
+            f"Detected a Keras model with {len(outputs)} outputs, but y was prepared for "
+            f"{expected}. Return a model with {expected}, or override target_encoder to split y "
+            "into one array for each output."
+        )
+    given, compiled = estimator.loss, getattr(model, "loss", None)
+    named = (str, keras.losses.Loss, type)
+    if isinstance(given, named) and isinstance(compiled, named):
+        default = constructor_names(type(estimator)).get("loss")
+        if given != default and loss_name(given) != loss_name(compiled):
+            raise ValueError(
+                f"loss={given!r}, but the model was compiled with {compiled!r}. y would be "
+                "prepared for another loss than it is trained with. Give the same to both."
+            )
+
+
+def check_target_fits(model: keras.Model, y: Any) -> None:
+    """Refuse an encoded target that the compiled loss cannot compare with the output.
+
+    Only where the model tells its one output's shape: a subclassed model does not.
+    """
+    outputs = getattr(model, "outputs", None)
+    if not isinstance(y, np.ndarray) or outputs is None or len(outputs) != 1:
+        return
+    loss = model.loss
+    if isinstance(loss, list | tuple) and len(loss) == 1:
+        loss = loss[0]
+    try:
+        name = loss_name(loss)
+    except (TypeError, ValueError):
+        return
+    units = outputs[0].shape[-1]
+    if units is None or y.size == 0:
+        return
+    if name == "sparse_categorical_crossentropy":
+        n_classes = int(y.max()) + 1
+        if y.ndim == len(outputs[0].shape) and y.shape[-1] != 1:
+            raise ValueError(
+                f"y has shape {y.shape}, one column a class, and the loss {name} wants class "
+                'numbers. Use loss="categorical_crossentropy", or pass y as labels.'
+            )
+        if n_classes > units:
+            raise ValueError(
+                f"y has {n_classes} classes, but the model's output has {units} units. With "
+                f"the loss {name} it needs one unit a class; meta['n_classes_'] tells a model "
+                "function how many there are."
+            )
+    elif name == "categorical_crossentropy":
+        if y.ndim == 1 or y.shape[-1] != units:
+            n = "labels" if y.ndim == 1 or y.shape[-1] == 1 else f"{y.shape[-1]} classes"
+            raise ValueError(
+                f"y holds {n}, but the model's output has {units} units. With the loss {name} "
+                "it needs one unit and one column of y for each class; for two labels and one "
+                'unit, use "binary_crossentropy".'
+            )
+    elif name == "binary_crossentropy":
+        width = 1 if y.ndim == 1 else y.shape[-1]
+        if y.max() > 1:
+            raise ValueError(
+                f"y has {int(y.max()) + 1} classes, and the loss {name} handles two. Use "
+                '"sparse_categorical_crossentropy" with one output unit a class.'
+            )
+        if width != units:
+            raise ValueError(_widths(y, units, name))
+    elif name in _ELEMENTWISE and y.ndim <= 2:
+        width = 1 if y.ndim == 1 else y.shape[-1]
+        if len(outputs[0].shape) == 2 and width != units:
+            raise ValueError(_widths(y, units, name))
+
+
+_ELEMENTWISE = frozenset(
+    {
+        "mean_squared_error",
+        "mean_absolute_error",
+        "mean_absolute_percentage_error",
+        "mean_squared_logarithmic_error",
+        "huber",
+        "log_cosh",
+        "poisson",
+    }
+)
+
+
+def _widths(y: np.ndarray, units: int, name: str) -> str:
+    width = 1 if y.ndim == 1 else y.shape[-1]
+    return (
+        f"y has {width} {'column' if width == 1 else 'columns'}, but the model's output has "
+        f"{units} {'unit' if units == 1 else 'units'}, and the loss {name} compares them one by "
+        "one. Give the output layer as many units as y has columns."
+    )
+
+
+def check_callbacks(name: str, callbacks: Iterable[Any]) -> None:
+    """Refuse what is no callback."""
+    for callback in callbacks:
+        if not isinstance(callback, keras.callbacks.Callback):
+            raise TypeError(
+                f"{name} holds {callback!r}, which is no callback. It must be a "
+                "keras.callbacks.Callback object or class, a skguard.callbacks.Shared, or a list "
+                "or dict of them."
+            )

@@ -1,0 +1,80 @@
+"""Small data and small models, shared by all tests."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+import pytest
+
+
+def build_classifier(meta, units=8):
+    """A model function for any classification, left to the estimator to compile."""
+    return keras.Sequential(
+        [
+            keras.Input(meta["X_shape_"][1:]),
+            keras.layers.Dense(units, "relu"),
+            keras.layers.Dense(meta["n_classes_"], "softmax"),
+        ]
+    )
+
+
+def build_regressor(meta, units=8):
+    return keras.Sequential(
+        [
+            keras.Input(meta["X_shape_"][1:]),
+            keras.layers.Dense(units, "relu"),
+            keras.layers.Dense(meta["n_outputs_"]),
+        ]
+    )
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def blobs(rng):
+    """60 rows, 4 features, 3 well-parted classes, sorted by label."""
+    y = np.repeat([0, 1, 2], 20)
+    X = rng.normal(size=(60, 4)) + 3 * np.eye(4)[y]
+    return X, y
+
+
+@pytest.fixture
+def line(rng):
+    """60 rows, 4 features, one target that a linear model fits."""
+    X = rng.normal(size=(60, 4))
+    return X, X @ np.array([1.0, -2.0, 0.5, 0.0]) + 0.1 * rng.normal(size=60)
+
+
+@pytest.fixture
+def classifier():
+    from skguard import GuardedKerasClassifier
+
+    return GuardedKerasClassifier(
+        build_classifier,
+        loss="sparse_categorical_crossentropy",
+        optimizer="adam",
+        optimizer__learning_rate=0.05,
+        epochs=15,
+        verbose=0,
+        random_state=0,
+    )
+
+
+@pytest.fixture
+def regressor():
+    from skguard import GuardedKerasRegressor
+
+    return GuardedKerasRegressor(
+        build_regressor,
+        loss="mse",
+        optimizer="adam",
+        optimizer__learning_rate=0.05,
+        epochs=15,
+        verbose=0,
+        random_state=0,
+    )
