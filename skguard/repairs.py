@@ -91,7 +91,7 @@ class RepairedWrapper(BaseWrapper, _NewTags):
             X = arrays.check_features(self, X, reset=reset)
             if reset:
                 self.X_dtype_, self.X_shape_ = X.dtype, X.shape
-        if y is not None:
+        if y is not None or (reset and isinstance(self, ClassifierMixin | RegressorMixin)):
             y = arrays.check_target(
                 self,
                 X,
