@@ -8,6 +8,10 @@ other's stream.
 Keras and TensorFlow can set their streams through public functions but cannot say what they
 were. The private places that know are read here and nowhere else; where a release has moved
 them, `restorable` says so and the streams are seeded through the public functions alone.
+
+One thing cannot be put back: TensorFlow's eager operations with a seed of their own, such as
+``tf.random.uniform((), seed=5)``, count their calls in kernels that seeding throws away. Such
+a sequence starts again after a seeded fit, as it does after ``tf.random.set_seed``.
 """
 
 from __future__ import annotations
