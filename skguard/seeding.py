@@ -34,6 +34,10 @@ LOCK = threading.RLock()
 
 _LARGEST = 2**32 - 1  # numpy.random.seed takes no more
 
+# What Keras calls them in its global state; older releases have no constants for these.
+_KERAS_SEED = "global_random_seed"
+_KERAS_GENERATOR = "global_seed_generator"
+
 
 def resolve(random_state: Any) -> int | None:
     """Turn a `random_state` parameter into a seed.
@@ -87,6 +91,7 @@ def seeded(seed: int | None) -> Iterator[None]:
             return
         with preserved():
             keras.utils.set_random_seed(seed)
+            _renew_keras_generator()
             _make_deterministic()
             yield
 
@@ -121,15 +126,12 @@ def _keras_restorer() -> Callable[[], None]:
             get_global_attribute,
             set_global_attribute,
         )
-        from keras.src.random.seed_generator import GLOBAL_SEED_GENERATOR
-        from keras.src.utils.rng_utils import GLOBAL_RANDOM_SEED
     except ImportError:
         return _nothing
     # The generator object is replaced while a seed is set, not advanced, so the reference
     # alone brings its state back; its counter moves only when it is used unseeded.
-    names = (GLOBAL_RANDOM_SEED, GLOBAL_SEED_GENERATOR)
-    before = {name: get_global_attribute(name) for name in names}
-    generator = before[GLOBAL_SEED_GENERATOR]
+    before = {name: get_global_attribute(name) for name in (_KERAS_SEED, _KERAS_GENERATOR)}
+    generator = before[_KERAS_GENERATOR]
     state = None if generator is None else np.array(generator.state)
 
     def restore() -> None:
@@ -139,6 +141,15 @@ def _keras_restorer() -> Callable[[], None]:
             generator.state.assign(state)
 
     return restore
+
+
+def _renew_keras_generator() -> None:
+    """Have Keras make its generator anew from the seed, which older releases leave as it is."""
+    try:
+        from keras.src.backend.common.global_state import set_global_attribute
+    except ImportError:
+        return
+    set_global_attribute(_KERAS_GENERATOR, None)
 
 
 def _tensorflow_restorer() -> Callable[[], None]:
