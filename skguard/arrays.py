@@ -76,7 +76,7 @@ def check_features(estimator: Any, X: Any, *, reset: bool) -> Any:
         raise ValueError(
             f"X has dtype {X.dtype}, which no network can take. Convert it to numbers first."
         )
-    _check_range(X, floatx)
+    _check_range("X", X, floatx)
     if X.dtype.kind == "f" and X.dtype.itemsize > 8:
         X = X.astype(floatx)
     if scipy.sparse.issparse(X):
@@ -90,14 +90,14 @@ def check_features(estimator: Any, X: Any, *, reset: bool) -> Any:
     return X
 
 
-def _check_range(X: Any, floatx: str) -> None:
-    values = X.data if scipy.sparse.issparse(X) else X
+def _check_range(name: str, array: Any, floatx: str) -> None:
+    values = array.data if scipy.sparse.issparse(array) else array
     if values.dtype.kind != "f" or values.dtype.itemsize <= np.dtype(floatx).itemsize:
         return
     if values.size and max(values.max(), -values.min()) > np.finfo(floatx).max:
         raise ValueError(
-            f"Input X contains infinity or a value too large for dtype('{floatx}'), which is "
-            "what Keras computes in. Scale X, or call keras.config.set_floatx('float64')."
+            f"Input {name} contains infinity or a value too large for dtype('{floatx}'), which is "
+            f"what Keras computes in. Scale {name}, or call keras.config.set_floatx('float64')."
         )
 
 
@@ -118,8 +118,8 @@ def check_target(estimator: Any, X: Any, y: Any, *, numeric: bool, classes: bool
     Raises
     ------
     ValueError
-        If y is missing, empty, not finite, of another length than X, or text where numbers
-        are needed.
+        If y is missing, empty, not finite, too large for Keras's float type, of another length
+        than X, of labels that cannot be compared, or not numbers where these are needed.
     """
     name = type(estimator).__name__
     if y is None:
@@ -127,12 +127,12 @@ def check_target(estimator: Any, X: Any, y: Any, *, numeric: bool, classes: bool
             f"This {name} estimator requires y to be passed, but the target y is None. Pass y."
         )
     as_array = np.asarray(y)
-    if numeric and as_array.dtype.kind in {"O", "U", "S"}:
+    if numeric and as_array.dtype.kind in {"O", "U", "S"} and not scipy.sparse.issparse(y):
         try:
             y = as_array.astype(keras.config.floatx())
         except (ValueError, TypeError) as error:
             raise ValueError(
-                f"{name} predicts numbers, and y holds {as_array.ravel()[0]!r}. "
+                f"{name} predicts numbers, and y holds {as_array.ravel().tolist()[0]!r}. "
                 "Use GuardedKerasClassifier for labels, or convert y."
             ) from error
     y = check_array(
@@ -144,9 +144,28 @@ def check_target(estimator: Any, X: Any, y: Any, *, numeric: bool, classes: bool
         input_name="y",
         estimator=estimator,
     )
+    if numeric:
+        if y.dtype.kind not in "biuf":
+            raise ValueError(
+                f"{name} predicts numbers, and y has dtype {y.dtype}. Convert y first."
+            )
+        _check_range("y", y, keras.config.floatx())
+    if classes and y.dtype.kind == "O":
+        _check_one_kind(name, y)
     if X is not None:
         check_consistent_length(X, y)
     return y
+
+
+def _check_one_kind(name: str, y: np.ndarray) -> None:
+    try:
+        np.unique(y)
+    except TypeError as error:
+        kinds = sorted({type(label).__name__ for label in y.flat})
+        raise ValueError(
+            f"y has labels of different kinds, {', '.join(kinds)}, which {name} cannot sort. "
+            "Give labels of one kind, such as y.astype(str)."
+        ) from error
 
 
 def check_weights(sample_weight: Any, rows: Any) -> np.ndarray | None:

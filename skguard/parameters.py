@@ -90,7 +90,7 @@ class Signature:
 
 def signature_of(callable_: Any) -> Signature:
     """The arguments of a function, method, class, partial, or object with ``__call__``."""
-    if inspect.isclass(callable_):
+    if isinstance(callable_, type):
         return _class_signature(callable_)
     if isinstance(callable_, functools.partial):
         inner = signature_of(callable_.func)
@@ -308,13 +308,9 @@ def _refuse(estimator: Any, unknown: list[str]) -> None:
     if not unknown:
         return
     known = _all_names(estimator) - set(unknown)
-    known |= {
-        f"{r}__{n.partition('__')[2]}" for r in _routes(estimator) for n in unknown if "__" in n
-    }
-    known -= set(unknown)
     problems = [
         f"{name!r} is not a parameter of this {type(estimator).__name__}."
-        f"{_did_you_mean(name, known)}"
+        f"{_ask(_right_prefix(estimator, name)) or _did_you_mean(name, known)}"
         for name in unknown
     ]
     raise ValueError(
@@ -325,9 +321,29 @@ def _refuse(estimator: Any, unknown: list[str]) -> None:
     )
 
 
+def _right_prefix(estimator: Any, name: str) -> list[str]:
+    """The names that `name` would be if only its first part were misspelt or missing."""
+    prefix, routed, rest = name.partition("__")
+    routes = _routes(estimator)
+    if not routed:
+        corrected = [f"model__{name}"] if name in model_function(estimator).arguments else []
+    elif prefix not in routes:
+        corrected = [f"{route}__{rest}" for route in _closest(prefix, routes)]
+    else:
+        return []
+    return [name for name in corrected if _is_taken(estimator, name, lenient=True)]
+
+
 def _did_you_mean(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)
-    return f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
+    return _ask(_closest(name, known))
+
+
+def _closest(name: str, known: Iterable[str]) -> list[str]:
+    return difflib.get_close_matches(name, sorted(known), n=3, cutoff=0.6)
+
+
+def _ask(names: Sequence[str]) -> str:
+    return f" Did you mean {' or '.join(map(repr, names))}?" if names else ""
 
 
 def _routes(estimator: Any) -> list[str]:
@@ -439,11 +455,12 @@ def as_class(kind: str, value: Any) -> type | None:
             return type(keras.optimizers.get(value))
         except ValueError:
             return None
-    for name in (value, _camel(value), _camel(getattr(_get(module, value), "__name__", ""))):
+    known = _get(module, value)  # a function, or an object of the class
+    for name in (value, _camel(value), _camel(getattr(known, "__name__", ""))):
         cls = getattr(module, name, None)
         if inspect.isclass(cls):
             return cls
-    return None
+    return None if known is None or inspect.isroutine(known) else type(known)
 
 
 def _get(module: types.ModuleType, name: str) -> Any:
@@ -532,10 +549,15 @@ def build_nested(
         given = ", ".join(
             f"{name}__{key}={item!r}" for key, item in (inherited | dict(params)).items()
         )
+        instead = (
+            "Pass a class, or the name of one"
+            if value is None or isinstance(value, str) or inspect.isroutine(value)
+            else f"Pass the class itself ({type(value).__name__} and not an object of it), or "
+            "give the object its settings directly"
+        )
         raise ValueError(
             f"{given} can never be used: {name}={value!r} is not a class, so it takes no "
-            f"parameters. Pass the class itself ({type(value).__name__} and not an object of it) "
-            "or give the object its settings directly."
+            f"parameters. {instead}."
         )
     return value
 

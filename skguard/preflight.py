@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import weakref
 from collections.abc import Iterable
 from typing import Any
@@ -16,9 +17,11 @@ from skguard.parameters import constructor_names, model_function
 __all__ = [
     "check_callbacks",
     "check_classes",
+    "check_inputs",
     "check_is_fresh",
     "check_loss",
     "check_model",
+    "check_numbers",
     "check_outputs",
     "check_target_fits",
     "check_unused",
@@ -53,13 +56,13 @@ def check_model(estimator: Any) -> None:
 
 def check_classes(estimator: Any, y: Any) -> None:
     """Refuse a classifier's y that has one label only, unless more were announced."""
-    if not isinstance(estimator, ClassifierMixin) or y is None or y.ndim != 1:
+    if not isinstance(estimator, ClassifierMixin) or y is None or y.shape[1:] not in ((), (1,)):
         return
     labels = np.unique(y)
     if estimator.classes_ is None and len(labels) < 2:
         raise ValueError(
-            f"y has one class only, {labels[0]!r}, and a {type(estimator).__name__} needs two. In "
-            "a search this may be one fold: use a stratified cv."
+            f"y has one class only, {labels.tolist()[0]!r}, and a {type(estimator).__name__} needs "
+            "two. In a search this may be one fold: use a stratified cv."
         )
 
 
@@ -124,12 +127,62 @@ def check_loss(model: keras.Model) -> None:
         getattr(cls, name, None) is not getattr(keras.Model, name, None)
         for name in ("train_step", "compute_loss", "_compute_loss")
     )
-    if own_loss or model.losses:
+    if own_loss or model.losses or any(map(_may_add_loss, model._flatten_layers())):
         return
     raise ValueError(
         "You must provide a loss or a compiled model: loss=None and the model was not compiled "
         'with one. Pass loss=, such as "mse" or "sparse_categorical_crossentropy", or compile '
         "the model in the model function."
+    )
+
+
+def _may_add_loss(layer: keras.layers.Layer) -> bool:
+    """Whether `layer` may call ``add_loss``, which only shows when it is called with data."""
+    from_keras = type(layer).__module__.partition(".")[0] == "keras"
+    return not from_keras or getattr(layer, "activity_regularizer", None) is not None
+
+
+def check_numbers(*, epochs: Any, batch_size: Any) -> None:
+    """Refuse a number of epochs or rows that trains nothing."""
+    if not isinstance(epochs, numbers.Integral) or epochs < 1:
+        raise ValueError(f"epochs={epochs!r} trains nothing. Give an int of 1 or more.")
+    if batch_size is None or batch_size == -1:
+        return
+    if not isinstance(batch_size, numbers.Integral) or batch_size < 1:
+        raise ValueError(
+            f"batch_size={batch_size!r} is no number of rows. Give an int of 1 or more, None for "
+            "Keras's 32, or -1 for all rows at once."
+        )
+
+
+def check_inputs(model: keras.Model, X: Any) -> None:
+    """Refuse rows that the model's input layer does not take.
+
+    Only for one array, and where the model tells its inputs: a subclassed model does not.
+    """
+    inputs = getattr(model, "inputs", None)
+    if inputs is None or not hasattr(X, "shape"):
+        return
+    if len(inputs) != 1:
+        raise ValueError(
+            f"The model has {len(inputs)} inputs, and X is one array. Override feature_encoder to "
+            "split X into one array for each input."
+        )
+    expected, given = tuple(inputs[0].shape[1:]), tuple(X.shape[1:])
+    # Keras itself adds or drops a last axis of one.
+    if not any(_fits(shape, expected) for shape in (given, (*given, 1))) and not (
+        given[-1:] == (1,) and _fits(given[:-1], expected)
+    ):
+        raise ValueError(
+            f"X has rows of shape {given}, but the model's input layer takes rows of shape "
+            f"{expected}. Let the model function ask for `meta` and use "
+            'keras.Input(meta["X_shape_"][1:]).'
+        )
+
+
+def _fits(shape: tuple[int, ...], expected: tuple[int | None, ...]) -> bool:
+    return len(shape) == len(expected) and all(
+        size in (None, actual) for actual, size in zip(shape, expected, strict=True)
     )
 
 
