@@ -593,7 +593,7 @@ def wrapped_early_stopping():
             [0.001, 0.01, 0.1],
             marks=pytest.mark.skipif(
                 not hasattr(keras.callbacks.EarlyStopping(), "best"),
-                reason="this Keras's EarlyStopping cannot do without on_train_begin, in plain Keras too",
+                reason="this Keras's EarlyStopping needs on_train_begin, in plain Keras too",
             ),
         ),
     ],
