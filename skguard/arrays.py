@@ -183,11 +183,14 @@ def check_weights(sample_weight: Any, rows: Any) -> np.ndarray | None:
     ValueError
         If the shape is another, a weight is not finite, or all weights are zero.
     """
-    if sample_weight is None:
+    if sample_weight is None or rows is None:  # whoever checks the rows says so
         return None
     floatx = keras.config.floatx()
-    n_samples = rows.shape[0] if getattr(rows, "shape", ()) else len(rows)
-    if np.ndim(sample_weight) == 0:
+    shape = getattr(rows, "shape", None) or np.asarray(rows).shape
+    n_samples = shape[0] if shape else 1
+    if not hasattr(sample_weight, "shape"):
+        sample_weight = np.asarray(sample_weight)
+    if sample_weight.ndim == 0:
         sample_weight = np.full(n_samples, sample_weight)
     weights = check_array(
         sample_weight,

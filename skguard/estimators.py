@@ -11,7 +11,7 @@ from scikeras.wrappers import KerasClassifier, KerasRegressor
 from sklearn.base import BaseEstimator
 from sklearn.utils.class_weight import compute_sample_weight
 
-from skguard import arrays, fresh, packing, parameters, seeding
+from skguard import arrays, fresh, packing, parameters, preflight, seeding
 from skguard.repairs import RepairedWrapper
 
 __all__ = ["GuardedKerasBase", "GuardedKerasClassifier", "GuardedKerasRegressor"]
@@ -212,6 +212,7 @@ class GuardedKerasBase(RepairedWrapper):
             parameters.check_names(self)
             parameters.check_call_names("fit", kwargs)
             extra_callbacks = kwargs.pop("callbacks", None)
+            preflight.check_numbers(epochs=epochs, batch_size=self.batch_size)
             weights = arrays.check_weights(sample_weight, X)
             if warm_start and self.initialized_:
                 X, y = self._validate_data(X, y)
@@ -226,6 +227,7 @@ class GuardedKerasBase(RepairedWrapper):
             encoded_y = self.target_encoder_.transform(data.y)
             encoded_X = self.feature_encoder_.transform(data.X)
             self._check_model_compatibility(encoded_y)
+            preflight.check_inputs(self.model_, encoded_X)
             self._encode_validation_data(kwargs)
             with self._with_callbacks(extra_callbacks):
                 self._fit_keras_model(

@@ -87,7 +87,7 @@ class RepairedWrapper(BaseWrapper, _NewTags):
     def _validate_data(
         self, X: Any = None, y: Any = None, reset: bool = False, y_numeric: bool = False
     ) -> tuple[Any, Any]:
-        if X is not None:
+        if X is not None or reset:
             X = arrays.check_features(self, X, reset=reset)
             if reset:
                 self.X_dtype_, self.X_shape_ = X.dtype, X.shape
@@ -290,7 +290,7 @@ class RepairedWrapper(BaseWrapper, _NewTags):
         _resolve_batch_sizes(fit_args, X)
         preflight.remember_trained(self.model_)
         seed = seeding.derive(self._random_state, initial_epoch)
-        with seeding.seeded(seed), fresh.first_metric_names():
+        with seeding.seeded(seed), fresh.first_metric_names(), _retracing_unmentioned():
             history = self.model_.fit(x=X, y=y, **fit_args).history
         if not warm_start or not hasattr(self, "history_") or initial_epoch == 0:
             self.history_: dict[str, list[float]] = {}
@@ -315,7 +315,7 @@ class RepairedWrapper(BaseWrapper, _NewTags):
 
 @contextlib.contextmanager
 def _retracing_unmentioned() -> Iterator[None]:
-    """Hold back TensorFlow's advice on retracing: a search predicts with many new models."""
+    """Hold back TensorFlow's advice on retracing: a search makes many new models."""
     logger = logging.getLogger("tensorflow")
 
     def mentions(record: logging.LogRecord) -> bool:

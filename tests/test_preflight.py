@@ -93,7 +93,7 @@ def test_a_model_beside_a_build_method_is_refused(line):
     assert_refused(estimator, *line, ValueError, "_keras_build_fn of WithMethod both build")
 
 
-@pytest.mark.parametrize("returned", [None, 3, "model", dense(1)], ids=str)
+@pytest.mark.parametrize("returned", [None, 3, "model", dense(1)])
 def test_a_model_function_that_returns_no_model_is_refused(returned, line):
     def build_none():
         return returned
@@ -191,7 +191,7 @@ def test_a_loss_that_differs_from_the_compiled_one_is_refused(line):
     )
 
 
-@pytest.mark.parametrize("callbacks", [[3], ["EarlyStopping"], {"a": object()}], ids=str)
+@pytest.mark.parametrize("callbacks", [[3], ["EarlyStopping"], {"a": object()}])
 def test_what_is_no_callback_is_refused(callbacks, line):
     estimator = regressor().set_params(callbacks=callbacks)
     assert_refused(estimator, *line, TypeError, "which is no callback")
@@ -247,7 +247,7 @@ def test_a_target_that_does_not_fit_the_loss_is_refused(compiled_by, model, loss
     )
 
 
-@pytest.mark.parametrize("loss", ["mse", "mae", "huber", keras.losses.LogCosh()], ids=str)
+@pytest.mark.parametrize("loss", ["mse", "mae", "huber", keras.losses.LogCosh()])
 @pytest.mark.parametrize(("units", "columns"), [(2, 1), (1, 2), (3, 2)])
 def test_a_regression_target_of_another_width_than_the_output_is_refused(loss, units, columns, rng):
     X, y = rng.normal(size=(20, 4)), rng.normal(size=(20, columns))
@@ -396,6 +396,37 @@ def test_one_array_for_a_model_of_two_inputs_is_refused():
 
 
 # What a refused fit leaves behind
+
+
+def test_features_that_the_model_does_not_take_are_refused(line):
+    match = r"rows of shape \(4,\), but the model's input layer .* \(7,\)"
+    assert_refused(regressor(dense(1, width=7)), *line, ValueError, match)
+
+
+@pytest.mark.parametrize("make", [classifier, regressor], ids=lambda f: f.__name__)
+def test_a_missing_target_is_refused(make, line):
+    assert_refused(make(), line[0], None, ValueError, "requires y to be passed")
+
+
+@pytest.mark.parametrize("weights", [None, np.ones(60)], ids=["unweighted", "weighted"])
+def test_missing_rows_are_refused(weights, line):
+    with pytest.raises(ValueError, match="Expected 2D array"):
+        regressor().fit(None, line[1], sample_weight=weights)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "match"),
+    [
+        ({"epochs": 0}, "epochs=0 trains nothing"),
+        ({"epochs": -1}, "epochs=-1 trains nothing"),
+        ({"epochs": 2.5}, "epochs=2.5 trains nothing"),
+        ({"batch_size": 0}, "batch_size=0 is no number of rows"),
+        ({"batch_size": "32"}, "batch_size='32' is no number of rows"),
+    ],
+    ids=str,
+)
+def test_numbers_that_train_nothing_are_refused(parameters, match, line):
+    assert_refused(regressor().set_params(**parameters), *line, ValueError, match)
 
 
 def test_a_refused_fit_leaves_a_fitted_estimator_fitted(blobs):

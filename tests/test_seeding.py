@@ -119,7 +119,7 @@ def test_none_and_integers_are_seeds(given, seed):
 @pytest.mark.parametrize(
     "value",
     [-1, 2**32, 1.5, "0", np.float64(1), [1], np.random.default_rng(0), float("nan")],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )
 def test_anything_else_is_an_error_before_training(value, blobs):
     estimator = make_noisy(random_state=value)
