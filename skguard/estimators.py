@@ -363,14 +363,17 @@ class GuardedKerasBase(RepairedWrapper):
         Raises
         ------
         ValueError
-            If a name is one that nothing takes. No parameter is changed then.
+            If a name is one that nothing takes. No parameter is changed then. While `model`
+            is not what can build a model, ``fit`` looks at the names.
         """
         before = dict(vars(self))
         try:
             # The model first: it decides which of the other names exist.
             for name in sorted(params, key=lambda name: name not in ("model", "build_fn")):
                 self._set_param(name, params[name], params)
-            parameters.check_set_names(self, params)
+            # Nobody knows the arguments of a model that can build nothing; fit refuses it.
+            if self.model is None or callable(self.model):
+                parameters.check_set_names(self, params)
         except BaseException:
             self.__dict__.clear()
             self.__dict__.update(before)

@@ -346,7 +346,10 @@ def _metric(name: str) -> Any:
 
 
 def _full_name(key: str) -> str:
+    """What scikeras calls a logged metric: ``mse`` is ``mean_squared_error``."""
     try:
+        if isinstance(keras.metrics.get(key), keras.metrics.Metric):
+            return key  # scikeras would make a_u_c of auc
         name: str = metric_name(key)
     except ValueError:  # a metric of the user's
         return key

@@ -15,10 +15,6 @@ EXPECTED_FAILURES = {
     "check_sample_weight_equivalence_on_sparse_data": (
         "compares to 1e-9; rows repeated or weighted end in other batches, and in float32"
     ),
-    "check_do_not_raise_errors_in_init_or_set_params": (
-        "sets a parameter called 'kwargs', taking the constructor's **kwargs for a name; a name "
-        "that nothing takes is an error on purpose"
-    ),
 }
 
 

@@ -1,0 +1,38 @@
+import copy
+import pickle
+
+import keras
+import pytest
+from sklearn.base import clone
+
+from skguard.callbacks import Shared
+from skguard.callbacks import shared as shared_module
+
+
+def test_every_copy_is_the_one_object():
+    shared = Shared(keras.callbacks.History())
+    copies = [copy.copy(shared), copy.deepcopy(shared), clone(shared, safe=False)]
+    copies.append(pickle.loads(pickle.dumps(shared)))
+    assert all(twin is shared for twin in copies)
+
+
+def test_another_process_has_one_object_of_its_own(monkeypatch):
+    shared = Shared(keras.callbacks.EarlyStopping(patience=7))
+    sent = pickle.dumps(shared)
+    monkeypatch.setattr(shared_module, "_alive", {})
+    first, second = pickle.loads(sent), pickle.loads(sent)
+    assert first is second is not shared
+    assert first.callback.patience == 7
+
+
+def test_a_pickle_leaves_the_trained_model_behind():
+    callback = keras.callbacks.History()
+    callback.set_model(keras.Sequential([keras.Input((50,)), keras.layers.Dense(1000)]))
+    assert len(pickle.dumps(Shared(callback))) < 2_000
+    assert callback.model is not None
+
+
+@pytest.mark.parametrize("wrong", [keras.callbacks.History, "History", None])
+def test_only_callback_objects_are_shared(wrong):
+    with pytest.raises(TypeError, match="Shared takes a callback object"):
+        Shared(wrong)
