@@ -9,7 +9,7 @@ from sklearn import config_context
 from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.datasets import load_iris
 from sklearn.exceptions import NotFittedError
-from sklearn.metrics import accuracy_score, r2_score
+from sklearn.metrics import accuracy_score, get_scorer, r2_score
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -151,10 +151,11 @@ def test_metadata_routing_brings_weights_through_a_search_over_a_pipeline(reques
     with config_context(enable_metadata_routing=True):
         scale = StandardScaler().set_fit_request(sample_weight=False)
         model = make_classifier(optimizer__learning_rate=0.1, epochs=10)
-        model.set_fit_request(sample_weight=requested).set_score_request(sample_weight=True)
-        search = GridSearchCV(
-            Pipeline([("scale", scale), ("model", model)]), {}, cv=2, error_score="raise"
-        ).fit(X, y, sample_weight=weights)
+        model.set_fit_request(sample_weight=requested)
+        pipeline = Pipeline([("scale", scale), ("model", model)])
+        accuracy = get_scorer("accuracy").set_score_request(sample_weight=True)
+        search = GridSearchCV(pipeline, {}, scoring=accuracy, cv=2, error_score="raise")
+        search.fit(X, y, sample_weight=weights)
         assert (2 in search.predict(X)) is not requested
 
 
