@@ -13,6 +13,7 @@ import dataclasses
 import inspect
 import tempfile
 import types
+import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,9 @@ from typing import Any
 import keras
 import numpy as np
 
+from skguard import seeding
 from skguard.exceptions import NotCopyableError
-from skguard.parameters import signature_of
+from skguard.parameters import REQUIRED, signature_of
 
 __all__ = ["Packed", "pack", "unpack"]
 
@@ -113,7 +115,7 @@ def _pack_configurable(value: Any) -> Packed:
         value, keras.losses.Loss | keras.optimizers.schedules.LearningRateSchedule
     ):
         return _PackedState(cls, {name: pack(item) for name, item in vars(value).items()})
-    if forgotten and cls.__module__.partition(".")[0] != "keras":
+    if forgotten and not _is_keras(cls):
         raise NotCopyableError(
             f"{value!r} cannot be copied: get_config() of {cls.__name__} leaves out "
             f"{', '.join(forgotten)}, which its constructor takes. Add them to get_config(), or "
@@ -146,7 +148,7 @@ def _custom_objects(objects: Iterable[Any]) -> dict[str, Any]:
             thing = type(value)
             for item in vars(value).values() if hasattr(value, "__dict__") else ():
                 look(item, depth + 1)
-        if thing.__module__.partition(".")[0] != "keras":
+        if not _is_keras(thing):
             found[thing.__name__] = thing
             found[keras.saving.get_registered_name(thing)] = thing
 
@@ -190,43 +192,58 @@ class _PackedModel(Packed):
 
     Parameters
     ----------
+    name : str
+        For messages.
     archive : bytes
-        The model without its compile settings, as ``.keras``.
+        The model without its compile settings, as ``.keras``; empty where `constructed` is used.
+    constructed : tuple or None
+        Class, arguments and build configuration of a model that Keras would write down wrongly.
     custom_objects : dict
         The classes and functions that the archive names.
     compiled : dict or None
         The arguments of ``compile``, packed; None where it was not called.
+    weights : list of ndarray
+        Beside `constructed`; an archive holds its own.
     variables : list of ndarray
         Every variable of the model, the states of its random generators included.
     optimizer_variables : list of ndarray or None
         None where the optimizer was not built yet.
     """
 
+    name: str
     archive: bytes
+    constructed: tuple[Any, dict[str, Any], dict[str, Any] | None] | None
     custom_objects: dict[str, Any]
     compiled: dict[str, Any] | None
+    weights: list[np.ndarray]
     variables: list[np.ndarray]
     optimizer_variables: list[np.ndarray] | None
 
     @classmethod
     def of(cls, model: keras.Model) -> _PackedModel:
-        from skguard import seeding  # writing a model down draws from Keras's streams
-
-        with seeding.preserved(), tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "model.keras"
-            try:
-                _save(model, path)
-                archive = path.read_bytes()
-            except Exception as error:
-                raise NotCopyableError(
-                    f"{model!r} cannot be copied, so it cannot be trained without being changed: "
-                    f"{error}\nGive {type(model).__name__} a get_config() that returns its "
-                    "constructor's arguments, or pass a function that builds the model."
-                ) from error
+        layers = _all_layers(model)
+        for inner in layers:
+            if inner is not model and isinstance(inner, keras.Model):
+                arguments = _constructor_arguments(inner)
+                defaults = signature_of(type(inner)).arguments
+                if any(value != defaults[name] for name, value in (arguments or {}).items()):
+                    raise NotCopyableError(
+                        f"{model!r} cannot be copied: {type(inner).__name__} within it has no "
+                        "get_config(), and Keras forgets its constructor's arguments without it."
+                    )
+        arguments = _constructor_arguments(model)
+        archive, constructed = b"", None
+        if arguments is not None:
+            constructed = (type(model), arguments, model.get_build_config())
+        else:
+            archive = _archive(model)
         optimizer = model.optimizer if model.compiled else None
         return cls(
+            name=repr(model),
             archive=archive,
-            custom_objects=_custom_objects(_all_layers(model)),
+            constructed=constructed,
+            weights=[] if constructed is None else model.get_weights(),
+            custom_objects=_custom_objects(layers),
             compiled=_pack_compile_arguments(model),
             variables=[np.array(v) for v in model.variables],
             optimizer_variables=(
@@ -237,8 +254,6 @@ class _PackedModel(Packed):
         )
 
     def unpack(self) -> keras.Model:
-        from skguard import seeding
-
         with seeding.preserved():
             model = self.unpack_fresh()
             for variable, saved in zip(model.variables, self.variables, strict=False):
@@ -252,14 +267,36 @@ class _PackedModel(Packed):
                     variable.assign(saved)
         return model
 
+    def _rebuild(self) -> keras.Model:
+        if self.constructed is None:
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / "model.keras"
+                path.write_bytes(self.archive)
+                return keras.saving.load_model(
+                    path, custom_objects=self.custom_objects, compile=False, safe_mode=False
+                )
+        cls, arguments, built = self.constructed
+        model = cls(**arguments)
+        if built:
+            model.build_from_config(built)
+            model.set_weights(self.weights)
+            model.built = True  # Keras builds the layers from a config and forgets to say so
+        for layer in _all_layers(model):
+            if isinstance(layer, keras.layers.Normalization) and layer.built:
+                layer.finalize_state()
+        return model
+
     def unpack_fresh(self) -> keras.Model:
         """The model with its weights, but a new optimizer and new random generators."""
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "model.keras"
-            path.write_bytes(self.archive)
-            model = keras.saving.load_model(
-                path, custom_objects=self.custom_objects, compile=False, safe_mode=False
-            )
+        try:
+            model = self._rebuild()
+        except Exception as error:
+            raise NotCopyableError(
+                f"{self.name} was written down, and Keras cannot read it back: {error}\nGive "
+                "lambdas in its layers a name with def, and layers of your own a get_config() "
+                "that returns their constructor's arguments; or pass a function that builds the "
+                "model."
+            ) from error
         if self.compiled is not None:
             with keras.saving.custom_object_scope(self.custom_objects):
                 if "config" in self.compiled:
@@ -269,13 +306,64 @@ class _PackedModel(Packed):
         return model
 
 
-def _save(model: keras.Model, path: Path) -> None:
-    import warnings
+def _constructor_arguments(model: keras.Model) -> dict[str, Any] | None:
+    """The arguments that a model of the user's own class was constructed with.
 
-    with warnings.catch_warnings():
+    Keras writes such a model down with the defaults of its constructor, whatever it was given,
+    unless the class has a get_config(). The attributes of the same names tell the truth, where
+    they are plain values.
+
+    Returns
+    -------
+    dict or None
+        None where Keras's own way is right, since there is nothing that it could lose.
+
+    Raises
+    ------
+    NotCopyableError
+        If an argument is not among the attributes.
+    """
+    cls = type(model)
+    if _is_keras(cls) or not _is_keras_method(cls.get_config):
+        return None
+    ours = signature_of(cls).arguments.keys() - signature_of(keras.layers.Layer).arguments.keys()
+    if not ours:
+        return None
+    plain = (str, int, float, bool, type(None))
+    arguments = {name: vars(model).get(name, REQUIRED) for name in sorted(ours)}
+    unknown = [name for name, value in arguments.items() if not isinstance(value, plain)]
+    if unknown:
+        raise NotCopyableError(
+            f"{model!r} cannot be copied: {cls.__name__} has no get_config(), and Keras forgets "
+            f"the constructor's {', '.join(unknown)} without it. Add a get_config() that returns "
+            "them, or pass the class or a function that builds the model."
+        )
+    return arguments
+
+
+def _is_keras(thing: Any) -> bool:
+    return thing.__module__.partition(".")[0] == "keras"
+
+
+def _is_keras_method(method: Any) -> bool:
+    return _is_keras(inspect.unwrap(method))
+
+
+def _archive(model: keras.Model) -> bytes:
+    # Writing a model down may draw from the random streams.
+    with seeding.preserved(), tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         # An unbuilt model has no weights to lose; Keras warns that none are saved.
         warnings.simplefilter("ignore", UserWarning)
-        keras.saving.save_model(model, path)
+        path = Path(folder) / "model.keras"
+        try:
+            keras.saving.save_model(model, path)
+        except Exception as error:
+            raise NotCopyableError(
+                f"{model!r} cannot be copied, so it cannot be trained without being changed: "
+                f"{error}\nGive {type(model).__name__} a get_config() that returns its "
+                "constructor's arguments, or pass a function that builds the model."
+            ) from error
+        return path.read_bytes()
 
 
 def _pack_compile_arguments(model: keras.Model) -> dict[str, Any] | None:

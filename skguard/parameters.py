@@ -186,12 +186,18 @@ def model_function(estimator: Any) -> ModelFunction:
         return ModelFunction(None, type(model).__name__, {})
     signature = signature_of(model)
     named = signature.arguments.keys() & FROM_ESTIMATOR
+    innermost = model
+    while isinstance(innermost, functools.partial):
+        innermost = innermost.func
     # A class with **kwargs hands them to keras.Model, which takes none of these.
-    given = FROM_ESTIMATOR if signature.is_open and not inspect.isclass(model) else named
+    given = FROM_ESTIMATOR if signature.is_open and not inspect.isclass(innermost) else named
+    others = set(FROM_ESTIMATOR)
+    if inspect.isclass(innermost):  # the name, dtype and so on of any layer tune nothing
+        others |= signature_of(keras.layers.Layer).arguments.keys()
     return ModelFunction(
         call=model,
         name=getattr(model, "__name__", None) or type(model).__name__,
-        arguments={k: v for k, v in signature.arguments.items() if k not in FROM_ESTIMATOR},
+        arguments={k: v for k, v in signature.arguments.items() if k not in others},
         is_open=signature.is_open,
         from_estimator=frozenset(given),
         sees_estimator=sees_estimator or getattr(model, "__self__", None) is estimator,
