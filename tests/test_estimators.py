@@ -554,3 +554,22 @@ def test_names_wait_for_a_model_that_can_build_something(line):
     estimator = make_regressor(model=-1).set_params(unitz=3)
     with pytest.raises(ValueError, match="'unitz' is not a parameter"):
         estimator.fit(*line)
+
+
+def test_score_parameters_reach_the_scorer(blobs):
+    estimator = make_classifier(score__normalize=False).fit(*blobs)
+    assert estimator.score(*blobs) == (estimator.predict(blobs[0]) == blobs[1]).sum()
+
+
+def test_subclasses_may_store_parameters_of_their_own(line):
+    class Sized(GuardedKerasRegressor):
+        def __init__(self, width=3, **kwargs):
+            super().__init__(**kwargs)
+            self.width = width
+
+        def _keras_build_fn(self, meta):
+            return build_regressor(meta, self.width)
+
+    estimator = clone(Sized(width=5, loss="mse", verbose=0)).fit(*line)
+    assert estimator.model_.layers[0].units == 5
+    assert estimator.get_params()["width"] == 5

@@ -1,0 +1,11 @@
+import keras
+import sklearn
+
+from skguard import show_versions
+
+
+def test_show_versions_names_what_a_bug_report_needs(capsys):
+    show_versions()
+    shown = capsys.readouterr().out
+    assert f"scikit-learn: {sklearn.__version__}" in shown
+    assert f"keras: {keras.__version__}" in shown
