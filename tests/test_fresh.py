@@ -413,11 +413,12 @@ def test_the_same_estimator_resumes_after_a_crash_as_keras_does(line, tmp_path, 
     assert len(estimator.fit(*line).history_["loss"]) == 2
 
 
-def test_predict_leaves_averaged_weights_alone_and_so_a_later_partial_fit(line):
+@pytest.mark.parametrize("each_epoch", [True, False])
+def test_predict_leaves_averaged_weights_alone_and_so_a_later_partial_fit(each_epoch, line):
     def fitted():
         optimizer = keras.optimizers.SGD(0.05, use_ema=True, ema_momentum=0.9)
-        swap = CALLBACKS.SwapEMAWeights(swap_on_epoch=True)
-        return network(optimizer=optimizer, callbacks=swap).fit(*line)
+        swap = CALLBACKS.SwapEMAWeights(swap_on_epoch=each_epoch)
+        return network(optimizer=optimizer, callbacks=swap, validation_split=0.2).fit(*line)
 
     one, other = fitted(), fitted()
     weights = one.model_.get_weights()
