@@ -243,8 +243,8 @@ def check_target_fits(model: keras.Model, y: Any) -> None:
             n = "labels" if y.ndim == 1 or y.shape[-1] == 1 else f"{y.shape[-1]} classes"
             raise ValueError(
                 f"y holds {n}, but the model's output has {units} units. With the loss {name} "
-                "it needs one unit and one column of y for each class; for two labels and one "
-                'unit, use "binary_crossentropy".'
+                "it needs one unit and one column of y for each class. For labels, use "
+                '"sparse_categorical_crossentropy" or, with one unit, "binary_crossentropy".'
             )
     elif name == "binary_crossentropy":
         width = 1 if y.ndim == 1 else y.shape[-1]
