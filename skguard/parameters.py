@@ -292,10 +292,11 @@ def check_names(estimator: Any) -> None:
                 f"{name}={stored[name]!r} and model__{name}={stored[spelled[1]]!r} name the same "
                 f"argument of {function.name}. Give one of them."
             )
+        key = name if is_free(estimator, name) else f"model__{name}"
         if all(stored[n] is REQUIRED for n in spelled) and default is REQUIRED:
             raise ValueError(
                 f"The model function {function.name} needs {name!r} and has no default for it. "
-                f"Pass it: {type(estimator).__name__}({function.name}, {name}=...)."
+                f"Pass it: {type(estimator).__name__}({function.name}, {key}=...)."
             )
 
 

@@ -99,17 +99,26 @@ def check_unused(estimator: Any, compiled_by_function: bool) -> None:
             unused.append(name)
     if not unused:
         return
-    who = (
-        f"the model function {function.name} compiles the model itself"
-        if function.call is not None
-        else "the model was compiled before it was passed"
-    )
     given = ", ".join(f"{name}={getattr(estimator, name)!r}" for name in sorted(unused))
+    if function.call is None:
+        raise ValueError(
+            f"{given} would never be used, because the model was compiled before it was passed. "
+            "Pass a model that is not compiled, so that the estimator compiles its copies with "
+            "these, or compile it with them yourself."
+        )
+    taken = [f"model__{name}" for name in unused if name in function.arguments]
+    if taken:
+        advice = f"To give it to {function.name} as its own argument, pass {', '.join(taken)}."
+    else:
+        advice = (
+            "Leave out model.compile(), so that the estimator compiles the model with its "
+            "parameters, or let the model function take `compile_kwargs` and call "
+            "model.compile(**compile_kwargs), or make the setting an argument of the model "
+            "function."
+        )
     raise ValueError(
-        f"{given} would never be used, because {who}. Leave out model.compile(), so that the "
-        "estimator compiles the model with its parameters, or let the model function take "
-        "`compile_kwargs` and call model.compile(**compile_kwargs), or make the setting an "
-        "argument of the model function."
+        f"{given} would never be used, because the model function {function.name} compiles the "
+        f"model itself. {advice}"
     )
 
 

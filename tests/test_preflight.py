@@ -451,3 +451,28 @@ def test_a_corrected_estimator_fits_after_a_refusal(line):
     assert_refused(estimator, *line, ValueError, "has 2 units")
     estimator.set_params(model=dense(1)).fit(*line)
     assert len(trainings) == 1
+
+
+def test_a_setting_that_is_the_functions_own_argument_is_pointed_to(line):
+    def build(optimizer="sgd"):
+        model = dense(1)()
+        model.compile(optimizer, "mse")
+        return model
+
+    match = r"optimizer='adam' would never be used, .* pass model__optimizer\."
+    assert_refused(regressor(build, optimizer="adam"), *line, ValueError, match)
+
+
+def test_a_compiled_model_object_is_not_spoken_of_as_a_function(line):
+    model = dense(1)()
+    model.compile("sgd", "mse")
+    match = "compiled before it was passed. Pass a model that is not compiled"
+    assert_refused(regressor(model, optimizer="adam"), *line, ValueError, match)
+
+
+def test_a_required_argument_called_like_a_parameter_is_asked_for_by_its_name(line):
+    def build(optimizer):
+        return dense(1)()
+
+    match = r"needs 'optimizer' .*model__optimizer=\.\.\."
+    assert_refused(regressor(build, optimizer="adam"), *line, ValueError, match)

@@ -22,7 +22,8 @@ class Shared:
 
     Estimators copy the callbacks in their parameters for each fit. Wrap one to opt out: it
     then sees every fit, keeps its state from one to the next, and writes where it says,
-    clones of the estimator included. A worker process has one object of its own.
+    clones of the estimator included. A worker process has one object of its own, which
+    reaches it by pickle: a callback that cannot be pickled cannot be shared with workers.
 
     Parameters
     ----------
