@@ -132,7 +132,8 @@ class GuardedKerasBase(RepairedWrapper):
         Returns
         -------
         self
-            Fitted. After an error the estimator is as it was before.
+            Fitted. After an error the estimator is as it was before, except that a model that
+            ``warm_start`` or ``partial_fit`` trains on keeps the steps that it took.
 
         Raises
         ------
@@ -212,7 +213,9 @@ class GuardedKerasBase(RepairedWrapper):
             parameters.check_names(self)
             parameters.check_call_names("fit", kwargs)
             extra_callbacks = kwargs.pop("callbacks", None)
-            preflight.check_numbers(epochs=epochs, batch_size=self.batch_size)
+            batch_size = getattr(self, "fit__batch_size", self.batch_size)
+            batch_size = kwargs.get("batch_size", batch_size)
+            preflight.check_numbers(epochs=epochs, batch_size=batch_size)
             weights = arrays.check_weights(sample_weight, X)
             if warm_start and self.initialized_:
                 X, y = self._validate_data(X, y)
@@ -278,9 +281,13 @@ class GuardedKerasBase(RepairedWrapper):
     @contextlib.contextmanager
     def _with_callbacks(self, extra: Any) -> Iterator[None]:
         """Train with callbacks that were given to ``fit`` itself, beside the parameters'."""
+        if self._n_extra_callbacks:  # those of the last partial_fit were for that one alone
+            self.callbacks_ = self.callbacks_[: -self._n_extra_callbacks]
+            self._n_extra_callbacks = 0
         if extra is not None:
-            copies = fresh.copy_callbacks({"callbacks": extra})["callbacks"]
-            self.callbacks_ = self.callbacks_ + fresh.flatten_callbacks(copies)
+            made = self._make_callbacks({"callbacks": extra}, self._fit_paths)["callbacks"]
+            self.callbacks_ = self.callbacks_ + made
+            self._n_extra_callbacks = len(made)
         try:
             yield
         finally:

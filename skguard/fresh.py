@@ -41,6 +41,9 @@ _KERAS_OBJECTS = (
 
 # What Keras's own callbacks hold while they train, and need not keep.
 _RUNNING_STATE: dict[type, dict[str, Any]] = {
+    keras.callbacks.EarlyStopping: {"best_weights": None},
+    # Keras 3.8 holds a lambda here, which pickle cannot carry; training makes it anew.
+    keras.callbacks.ReduceLROnPlateau: {"monitor_op": None},
     keras.callbacks.CSVLogger: {"csv_file": None, "writer": None, "keys": None},
     keras.callbacks.TensorBoard: {
         "_writers": {},

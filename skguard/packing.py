@@ -149,8 +149,12 @@ def _custom_objects(objects: Iterable[Any]) -> dict[str, Any]:
             for item in vars(value).values() if hasattr(value, "__dict__") else ():
                 look(item, depth + 1)
         if not _is_keras(thing):
-            found[thing.__name__] = thing
-            found[keras.saving.get_registered_name(thing)] = thing
+            for name in (thing.__name__, keras.saving.get_registered_name(thing)):
+                if found.setdefault(name, thing) is not thing:
+                    raise NotCopyableError(
+                        f"{found[name]!r} and {thing!r} have one name, {name}, by which Keras "
+                        "writes them down, so they cannot be copied. Rename one."
+                    )
 
     for value in objects:
         look(value, 0)
@@ -202,6 +206,8 @@ class _PackedModel(Packed):
         The classes and functions that the archive names.
     compiled : dict or None
         The arguments of ``compile``, packed; None where it was not called.
+    trainable : list of bool
+        Beside `constructed`, for the model and each layer in it: which are frozen.
     weights : list of ndarray
         Beside `constructed`; an archive holds its own.
     variables : list of ndarray
@@ -215,6 +221,7 @@ class _PackedModel(Packed):
     constructed: tuple[Any, dict[str, Any], dict[str, Any] | None] | None
     custom_objects: dict[str, Any]
     compiled: dict[str, Any] | None
+    trainable: list[bool]
     weights: list[np.ndarray]
     variables: list[np.ndarray]
     optimizer_variables: list[np.ndarray] | None
@@ -242,6 +249,7 @@ class _PackedModel(Packed):
             name=repr(model),
             archive=archive,
             constructed=constructed,
+            trainable=[layer.trainable for layer in layers],
             weights=[] if constructed is None else model.get_weights(),
             custom_objects=_custom_objects(layers),
             compiled=_pack_compile_arguments(model),
@@ -280,6 +288,8 @@ class _PackedModel(Packed):
         if built:
             model.build_from_config(built)
             model.set_weights(self.weights)
+            for layer, trainable in zip(_all_layers(model), self.trainable, strict=False):
+                layer.trainable = trainable
             model.built = True  # Keras builds the layers from a config and forgets to say so
         for layer in _all_layers(model):
             if isinstance(layer, keras.layers.Normalization) and layer.built:

@@ -231,6 +231,8 @@ def check_target_fits(model: keras.Model, y: Any) -> None:
         name = loss_name(loss)
     except (TypeError, ValueError):
         return
+    if getattr(loss, "ignore_class", None) is not None:  # one of y's numbers is no class
+        return
     units = outputs[0].shape[-1]
     if units is None or y.size == 0:
         return
@@ -262,7 +264,7 @@ def check_target_fits(model: keras.Model, y: Any) -> None:
                 f"y has {int(y.max()) + 1} classes, and the loss {name} handles two. Use "
                 '"sparse_categorical_crossentropy" with one output unit a class.'
             )
-        if width != units:
+        if len(outputs[0].shape) == 2 and width != units:
             raise ValueError(_widths(y, units, name))
     elif name in _ELEMENTWISE and y.ndim <= 2:
         width = 1 if y.ndim == 1 else y.shape[-1]

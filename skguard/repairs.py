@@ -142,11 +142,14 @@ class RepairedWrapper(BaseWrapper, _NewTags):
         }
         arguments |= {k: v for k, v in parameters.route(stored, "model").items() if "__" not in k}
         arguments = {k: v for k, v in arguments.items() if v is not parameters.REQUIRED}
+        for name, default in function.arguments.items():
+            if default is not parameters.REQUIRED:  # an optimizer, say, that every call shares
+                arguments.setdefault(name, default)
         arguments = {name: fresh.copy_keras_objects(value) for name, value in arguments.items()}
         given: dict[str, Callable[[], Any]] = {
             "meta": self._get_metadata,
             "compile_kwargs": self._get_compile_kwargs,
-            "params": self.get_params,
+            "params": self._copied_params,
         }
         return arguments | {name: given[name]() for name in function.from_estimator}
 
@@ -168,15 +171,23 @@ class RepairedWrapper(BaseWrapper, _NewTags):
         with seeding.seeded(self._random_state):
             return fresh.copy_model(self.model_)
 
+    def _copied_params(self) -> dict[str, Any]:
+        """The parameters with copies of what a model is compiled with."""
+        kinds = ("optimizer", "loss", "metrics", "compile__")
+        return {
+            name: fresh.copy_keras_objects(value) if name.startswith(kinds) else value
+            for name, value in self.get_params().items()
+        }
+
     def _get_compile_kwargs(self) -> dict[str, Any]:
-        params = self.get_params()
+        params = self._copied_params()
         compile_kwargs: dict[str, Any] = route_params(
             params, destination="compile", pass_filter=self._compile_kwargs
         )
         for kind in ("optimizer", "loss", "metrics"):
             compile_kwargs[kind] = parameters.build_nested(
                 kind,
-                fresh.copy_keras_objects(getattr(self, kind)),
+                params[kind],
                 parameters.route(params, kind),
                 construct=lambda cls, args, kwargs: cls(*args, **kwargs),
             )
@@ -198,16 +209,14 @@ class RepairedWrapper(BaseWrapper, _NewTags):
         preflight.check_outputs(self, self.model_)
         preflight.check_target_fits(self.model_, y)
 
-    def _initialize_callbacks(self) -> None:
-        paths = FitPaths(apart=self._writes_apart)
+    def _make_callbacks(self, given: dict[str, Any], paths: FitPaths) -> dict[str, list[Any]]:
+        """Fresh callbacks for each of the parameters in `given`."""
         params = self.get_params()
-        given = {name: params.get(name) for name in _CALLBACK_PARAMETERS}
         copies = fresh.copy_callbacks(given)
 
         def construct(cls: type, args: list[Any], kwargs: dict[str, Any]) -> Any:
             return cls(*args, **paths.place_arguments(cls, kwargs))
 
-        self._fit_paths = paths
         for callback in fresh.reachable_callbacks(copies):
             paths.place_callback(callback)
         built = {}
@@ -217,6 +226,13 @@ class RepairedWrapper(BaseWrapper, _NewTags):
             )
             built[name] = fresh.flatten_callbacks(nested)
             preflight.check_callbacks(name, built[name])
+        return built
+
+    def _initialize_callbacks(self) -> None:
+        self._fit_paths = FitPaths(apart=self._writes_apart)
+        given = {name: getattr(self, name, None) for name in _CALLBACK_PARAMETERS}
+        built = self._make_callbacks(given, self._fit_paths)
+        self._n_extra_callbacks = 0
         self.callbacks_ = built["callbacks"] + built["fit__callbacks"]
         # The weights of a finished fit are the averaged ones already, and SwapEMAWeights
         # forgets to swap back after predict.

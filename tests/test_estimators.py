@@ -573,3 +573,19 @@ def test_subclasses_may_store_parameters_of_their_own(line):
     estimator = clone(Sized(width=5, loss="mse", verbose=0)).fit(*line)
     assert estimator.model_.layers[0].units == 5
     assert estimator.get_params()["width"] == 5
+
+
+def test_callbacks_given_to_one_partial_fit_are_for_that_one_alone(line):
+    estimator = make_regressor(callbacks=[keras.callbacks.History()])
+    estimator.partial_fit(*line, callbacks=[keras.callbacks.TerminateOnNaN])
+    assert len(estimator.callbacks_) == 2
+    kept = estimator.callbacks_[0]
+    assert estimator.partial_fit(*line).callbacks_ == [kept]
+
+
+def test_callbacks_given_to_fit_are_checked_and_placed(line, tmp_path):
+    with pytest.raises(TypeError, match="no callback"):
+        make_regressor().fit(*line, callbacks=["early"])
+    logger = keras.callbacks.CSVLogger(str(tmp_path / "log.csv"))
+    clone(make_regressor()).fit(*line, callbacks=logger)
+    assert [path.parent.name[:4] for path in tmp_path.rglob("log.csv")] == ["fit-"]

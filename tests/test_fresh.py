@@ -1,6 +1,7 @@
 """Every fit starts fresh, and what was passed stays as it was."""
 
 import copy
+import functools
 import pickle
 
 import cloudpickle
@@ -428,3 +429,55 @@ def test_predict_leaves_averaged_weights_alone_and_so_a_later_partial_fit(each_e
     one.partial_fit(*line)
     other.partial_fit(*line)
     np.testing.assert_equal(one.model_.get_weights(), other.model_.get_weights())
+
+
+SHARED_OPTIMIZER = keras.optimizers.Adam(0.1)
+
+
+def compiled_by(optimizer):
+    model = dense_model(compiled=False)
+    model.compile(optimizer, "mse")
+    return model
+
+
+def from_default(optimizer=SHARED_OPTIMIZER):
+    return compiled_by(optimizer)
+
+
+def from_params(params):
+    return compiled_by(params["optimizer"])
+
+
+OTHER_ROUTES = {
+    "default": {"model": from_default, "loss": None},
+    "partial": {
+        "model": functools.partial(compiled_by, optimizer=SHARED_OPTIMIZER),
+        "loss": None,
+    },
+    "params": {"model": from_params, "optimizer": SHARED_OPTIMIZER, "loss": None},
+    "inner": {
+        "optimizer": keras.optimizers.LossScaleOptimizer,
+        "optimizer__inner_optimizer": SHARED_OPTIMIZER,
+    },
+}
+
+
+@pytest.mark.parametrize("parameters", OTHER_ROUTES.values(), ids=OTHER_ROUTES)
+def test_an_optimizer_is_copied_whatever_way_it_came(parameters, line):
+    estimator = network(**parameters)
+    first = estimator.fit(*line).history_
+    assert estimator.fit(*line).history_ == first
+    assert int(SHARED_OPTIMIZER.iterations) == 0
+
+
+def test_routed_metrics_are_copied(line):
+    metric = keras.metrics.MeanSquaredError()
+    network(compile__weighted_metrics=[metric]).fit(*line)
+    assert float(metric.total) == 0
+
+
+def test_an_early_stop_that_trained_elsewhere_leaves_its_weights_behind(line):
+    stop = CALLBACKS.EarlyStopping("loss", restore_best_weights=True)
+    dense_model().fit(*line, callbacks=[stop], verbose=0)
+    assert stop.best_weights is not None
+    assert clone(network(callbacks=stop)).callbacks.best_weights is None

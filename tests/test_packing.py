@@ -142,3 +142,26 @@ def test_a_built_layer_keeps_its_weights():
     layer = L.Dense(2)
     layer.build((None, 3))
     np.testing.assert_equal(packing.unpack(packing.pack(layer)).get_weights(), layer.get_weights())
+
+
+def test_frozen_layers_of_an_own_class_stay_frozen(line):
+    model = Network(5)
+    model(line[0])
+    model.hidden.trainable = False
+    model.compile("sgd", "mse")
+    kernel = model.hidden.get_weights()
+    fitted = GuardedKerasRegressor(model, verbose=0).fit(*line)
+    np.testing.assert_equal(fitted.model_.hidden.get_weights(), kernel)
+
+
+def test_two_classes_of_one_name_are_refused():
+    def make(factor):
+        class Scale(L.Layer):
+            def call(self, x):
+                return factor * x
+
+        return Scale()
+
+    model = keras.Sequential([keras.Input((4,)), make(2), make(100)])
+    with pytest.raises(NotCopyableError, match="have one name, Scale"):
+        packing.pack(model)
