@@ -16,6 +16,14 @@ def test_every_copy_is_the_one_object():
     assert all(twin is shared for twin in copies)
 
 
+def test_what_cannot_be_copied_can_be_shared(tmp_path):
+    callback = keras.callbacks.History()
+    with open(tmp_path / "log.txt", "w") as callback.file:
+        shared = Shared(callback)
+        assert copy.deepcopy([shared])[0] is shared
+        assert clone(shared, safe=False) is shared
+
+
 def test_another_process_has_one_object_of_its_own(monkeypatch):
     shared = Shared(keras.callbacks.EarlyStopping(patience=7))
     sent = pickle.dumps(shared)
