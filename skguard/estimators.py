@@ -285,7 +285,7 @@ class GuardedKerasBase(RepairedWrapper):
             self.callbacks_ = self.callbacks_[: -self._n_extra_callbacks]
             self._n_extra_callbacks = 0
         if extra is not None:
-            made = self._make_callbacks({"callbacks": extra}, self._fit_paths)["callbacks"]
+            made = self._make_callbacks({"callbacks": extra}, routed={})["callbacks"]
             self.callbacks_ = self.callbacks_ + made
             self._n_extra_callbacks = len(made)
         try:

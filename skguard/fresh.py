@@ -28,6 +28,7 @@ __all__ = [
     "copy_trained_callbacks",
     "first_metric_names",
     "flatten_callbacks",
+    "is_keras_object",
     "reachable_callbacks",
 ]
 
@@ -87,6 +88,11 @@ def copy_parameter(value: Any) -> Any:
     if isinstance(value, _KERAS_OBJECTS):
         return unpack(pack(value))
     return clone(value, safe=False)
+
+
+def is_keras_object(value: Any) -> bool:
+    """Whether `value` is an object, and no class, that training could change."""
+    return isinstance(value, _KERAS_OBJECTS)
 
 
 def copy_keras_objects(value: Any) -> Any:

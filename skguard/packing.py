@@ -288,10 +288,11 @@ class _PackedModel(Packed):
         if built:
             model.build_from_config(built)
             model.set_weights(self.weights)
-            for layer, trainable in zip(_all_layers(model), self.trainable, strict=False):
-                layer.trainable = trainable
             model.built = True  # Keras builds the layers from a config and forgets to say so
-        for layer in _all_layers(model):
+        layers = _all_layers(model)
+        for layer, trainable in zip(layers, self.trainable, strict=False):
+            layer.trainable = trainable
+        for layer in layers:
             if isinstance(layer, keras.layers.Normalization) and layer.built:
                 layer.finalize_state()
         return model

@@ -143,7 +143,7 @@ class RepairedWrapper(BaseWrapper, _NewTags):
         arguments |= {k: v for k, v in parameters.route(stored, "model").items() if "__" not in k}
         arguments = {k: v for k, v in arguments.items() if v is not parameters.REQUIRED}
         for name, default in function.arguments.items():
-            if default is not parameters.REQUIRED:  # an optimizer, say, that every call shares
+            if fresh.is_keras_object(default):  # which every call would share
                 arguments.setdefault(name, default)
         arguments = {name: fresh.copy_keras_objects(value) for name, value in arguments.items()}
         given: dict[str, Callable[[], Any]] = {
@@ -209,9 +209,11 @@ class RepairedWrapper(BaseWrapper, _NewTags):
         preflight.check_outputs(self, self.model_)
         preflight.check_target_fits(self.model_, y)
 
-    def _make_callbacks(self, given: dict[str, Any], paths: FitPaths) -> dict[str, list[Any]]:
-        """Fresh callbacks for each of the parameters in `given`."""
-        params = self.get_params()
+    def _make_callbacks(
+        self, given: dict[str, Any], routed: dict[str, Any]
+    ) -> dict[str, list[Any]]:
+        """Fresh callbacks for each name in `given`, with the parameters `routed` to it."""
+        paths = self._fit_paths
         copies = fresh.copy_callbacks(given)
 
         def construct(cls: type, args: list[Any], kwargs: dict[str, Any]) -> Any:
@@ -222,7 +224,7 @@ class RepairedWrapper(BaseWrapper, _NewTags):
         built = {}
         for name, value in copies.items():
             nested = parameters.build_nested(
-                "callbacks", value, parameters.route(params, name), construct=construct, name=name
+                "callbacks", value, parameters.route(routed, name), construct=construct, name=name
             )
             built[name] = fresh.flatten_callbacks(nested)
             preflight.check_callbacks(name, built[name])
@@ -231,7 +233,7 @@ class RepairedWrapper(BaseWrapper, _NewTags):
     def _initialize_callbacks(self) -> None:
         self._fit_paths = FitPaths(apart=self._writes_apart)
         given = {name: getattr(self, name, None) for name in _CALLBACK_PARAMETERS}
-        built = self._make_callbacks(given, self._fit_paths)
+        built = self._make_callbacks(given, routed=dict(vars(self)))
         self._n_extra_callbacks = 0
         self.callbacks_ = built["callbacks"] + built["fit__callbacks"]
         # The weights of a finished fit are the averaged ones already, and SwapEMAWeights

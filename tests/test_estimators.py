@@ -217,6 +217,12 @@ def test_predictions_are_the_labels_of_the_fit(labels, blobs, classifier):
     assert np.mean(predicted == y) > 0.9
 
 
+def make_sigmoid_classifier():
+    return make_classifier(
+        build_sigmoids, loss="binary_crossentropy", epochs=15, optimizer__learning_rate=0.1
+    )
+
+
 def rows_of(X):
     """One row, which squeezing would lose, two, and all."""
     return X[:1], X[:2], X
@@ -225,9 +231,7 @@ def rows_of(X):
 @pytest.mark.parametrize("labels", [[False, True], ["no", "yes"]], ids=["bool", "str"])
 def test_one_sigmoid_unit_gives_two_probabilities_a_row(labels, blobs):
     X, y = blobs[0][:40], np.array(labels)[blobs[1][:40]]
-    estimator = make_classifier(
-        build_sigmoids, loss="binary_crossentropy", epochs=15, optimizer__learning_rate=0.1
-    ).fit(X, y)
+    estimator = make_sigmoid_classifier().fit(X, y)
     for rows in rows_of(X):
         probabilities = estimator.predict_proba(rows)
         assert probabilities.shape == (len(rows), 2)
@@ -249,9 +253,7 @@ def test_several_classes_give_a_probability_each(blobs):
 def test_several_labels_at_once_give_a_probability_each(blobs):
     X, y = blobs
     y = np.column_stack([y == 0, y != 1]).astype(int)
-    estimator = make_classifier(
-        build_sigmoids, loss="binary_crossentropy", epochs=15, optimizer__learning_rate=0.1
-    ).fit(X, y)
+    estimator = make_sigmoid_classifier().fit(X, y)
     for rows in rows_of(X):
         probabilities = estimator.predict_proba(rows)
         assert probabilities.shape == (len(rows), 2)
@@ -589,3 +591,14 @@ def test_callbacks_given_to_fit_are_checked_and_placed(line, tmp_path):
     logger = keras.callbacks.CSVLogger(str(tmp_path / "log.csv"))
     clone(make_regressor()).fit(*line, callbacks=logger)
     assert [path.parent.name[:4] for path in tmp_path.rglob("log.csv")] == ["fit-"]
+
+
+def test_settings_of_the_parameters_callbacks_are_not_for_those_given_to_fit(line):
+    estimator = make_regressor(
+        callbacks=[keras.callbacks.EarlyStopping],
+        callbacks__0__monitor="loss",
+        callbacks__patience=7,
+    )
+    stop, extra = estimator.fit(*line, callbacks=[keras.callbacks.History()]).callbacks_
+    assert stop.patience == 7
+    assert isinstance(extra, keras.callbacks.History)

@@ -533,3 +533,19 @@ def test_get_params_and_set_params_are_inverse(model):
     estimator = GuardedKerasBase(model, units=4, optimizer__learning_rate=0.1)
     params = estimator.get_params()
     assert clone(estimator).set_params(**params).get_params() == params
+
+
+def test_defaults_that_a_subclass_settles_for_its_base_are_left_to_it(line):
+    class Sized(keras.Model):
+        def __init__(self, units=3, **kwargs):
+            super().__init__(**kwargs)
+            self.units, self.out = units, keras.layers.Dense(1)
+
+        def call(self, x):
+            return self.out(x)
+
+    class Five(Sized):
+        def __init__(self, **kwargs):
+            super().__init__(units=5, **kwargs)
+
+    assert GuardedKerasRegressor(Five, loss="mse", verbose=0).fit(*line).model_.units == 5
