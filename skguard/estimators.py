@@ -11,7 +11,7 @@ from scikeras.wrappers import KerasClassifier, KerasRegressor
 from sklearn.base import BaseEstimator
 from sklearn.utils.class_weight import compute_sample_weight
 
-from skguard import arrays, fresh, packing, parameters, preflight, seeding
+from skguard import arrays, engine, fresh, packing, parameters, preflight, seeding
 from skguard.repairs import RepairedWrapper
 
 __all__ = ["GuardedKerasBase", "GuardedKerasClassifier", "GuardedKerasRegressor"]
@@ -77,6 +77,13 @@ class GuardedKerasBase(RepairedWrapper):
         Whether to run without a graph, to debug.
     epochs : int, default=1
         How often to go through all rows.
+    engine : {"auto", "fused", "keras"}, default="auto"
+        What runs the epochs of ``fit`` and the batches of ``predict``. "fused" runs whole
+        epochs inside one graph, on rows that are put into tensors once a fit, and shares that
+        graph with later models of the same architecture; the model's own ``train_step``,
+        callbacks and history are those of ``keras.Model.fit``, bit for bit, but the order of
+        shuffled rows is another, and another in each epoch. "keras" is Keras's own ``fit``.
+        "auto" is "fused" wherever that is possible; ``engine_reason_`` says why not.
     **kwargs : dict
         Arguments of the model function, and routed parameters: ``model__``, ``optimizer__``,
         ``loss__``, ``metrics__``, ``callbacks__``, ``compile__``, ``fit__``, ``predict__`` and
@@ -90,6 +97,10 @@ class GuardedKerasBase(RepairedWrapper):
         The callbacks that trained, with what they recorded and the paths that they wrote to.
     history_ : dict of str to list of float
         One value for each metric and epoch.
+    engine_ : {"fused", "keras"}
+        Which engine trained the model.
+    engine_reason_ : str
+        Why that one, in a line.
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Where X had names, all of them text.
@@ -109,6 +120,47 @@ class GuardedKerasBase(RepairedWrapper):
     ----------
     .. [1] https://adriangb.com/scikeras/stable/
     """
+
+    def __init__(
+        self,
+        model: Any = None,
+        *,
+        build_fn: Any = None,
+        warm_start: bool = False,
+        random_state: Any = None,
+        optimizer: Any = "rmsprop",
+        loss: Any = None,
+        metrics: Any = None,
+        batch_size: int | None = None,
+        validation_batch_size: int | None = None,
+        verbose: int = 1,
+        callbacks: Any = None,
+        validation_split: float = 0.0,
+        shuffle: bool = True,
+        run_eagerly: bool = False,
+        epochs: int = 1,
+        engine: str = "auto",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            model,
+            build_fn=build_fn,
+            warm_start=warm_start,
+            random_state=random_state,
+            optimizer=optimizer,
+            loss=loss,
+            metrics=metrics,
+            batch_size=batch_size,
+            validation_batch_size=validation_batch_size,
+            verbose=verbose,
+            callbacks=callbacks,
+            validation_split=validation_split,
+            shuffle=shuffle,
+            run_eagerly=run_eagerly,
+            epochs=epochs,
+            **kwargs,
+        )
+        self.engine = engine
 
     # ---- training -------------------------------------------------------------------------
 
@@ -216,6 +268,7 @@ class GuardedKerasBase(RepairedWrapper):
             batch_size = getattr(self, "fit__batch_size", self.batch_size)
             batch_size = kwargs.get("batch_size", batch_size)
             preflight.check_numbers(epochs=epochs, batch_size=batch_size)
+            engine.check_engine(self.engine)
             weights = arrays.check_weights(sample_weight, X)
             if warm_start and self.initialized_:
                 X, y = self._validate_data(X, y)
@@ -496,6 +549,49 @@ class GuardedKerasClassifier(GuardedKerasBase, KerasClassifier):
     """
 
     classes_: np.ndarray | None
+
+    def __init__(
+        self,
+        model: Any = None,
+        *,
+        build_fn: Any = None,
+        warm_start: bool = False,
+        random_state: Any = None,
+        optimizer: Any = "rmsprop",
+        loss: Any = None,
+        metrics: Any = None,
+        batch_size: int | None = None,
+        validation_batch_size: int | None = None,
+        verbose: int = 1,
+        callbacks: Any = None,
+        validation_split: float = 0.0,
+        shuffle: bool = True,
+        run_eagerly: bool = False,
+        epochs: int = 1,
+        engine: str = "auto",
+        class_weight: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            model,
+            build_fn=build_fn,
+            warm_start=warm_start,
+            random_state=random_state,
+            optimizer=optimizer,
+            loss=loss,
+            metrics=metrics,
+            batch_size=batch_size,
+            validation_batch_size=validation_batch_size,
+            verbose=verbose,
+            callbacks=callbacks,
+            validation_split=validation_split,
+            shuffle=shuffle,
+            run_eagerly=run_eagerly,
+            epochs=epochs,
+            engine=engine,
+            class_weight=class_weight,
+            **kwargs,
+        )
 
     def fit(  # type: ignore[override]
         self, X: Any, y: Any, sample_weight: Any = None, **kwargs: Any

@@ -23,7 +23,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils import ClassifierTags, RegressorTags, Tags
 from sklearn.utils.validation import check_is_fitted
 
-from skguard import arrays, fresh, parameters, preflight, seeding
+from skguard import arrays, engine, fresh, parameters, preflight, seeding
 from skguard.paths import FitPaths
 
 __all__ = ["RepairedWrapper"]
@@ -309,10 +309,11 @@ class RepairedWrapper(BaseWrapper, _NewTags):
         preflight.remember_trained(self.model_)
         seed = seeding.derive(self._random_state, initial_epoch)
         with seeding.seeded(seed), fresh.first_metric_names(), _retracing_unmentioned():
-            history = self.model_.fit(x=X, y=y, **fit_args).history
+            run = engine.train(self.model_, X, y, engine=self.engine, **fit_args)
+        self.engine_, self.engine_reason_ = run.engine, run.reason
         if not warm_start or not hasattr(self, "history_") or initial_epoch == 0:
             self.history_: dict[str, list[float]] = {}
-        for key, values in history.items():
+        for key, values in run.history.items():
             name = key if key == "loss" or key.startswith("val_") else _full_name(key)
             self.history_[name] = self.history_.get(name, []) + list(values)
 
@@ -328,7 +329,7 @@ class RepairedWrapper(BaseWrapper, _NewTags):
         arguments |= kwargs
         _resolve_batch_sizes(arguments, X)
         with _retracing_unmentioned():
-            return self.model_.predict(x=X, **arguments)
+            return engine.predict(self.model_, X, engine=self.engine, **arguments)
 
 
 @contextlib.contextmanager

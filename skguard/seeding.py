@@ -90,7 +90,7 @@ def seeded(seed: int | None) -> Iterator[None]:
             yield
             return
         with preserved():
-            keras.utils.set_random_seed(seed)
+            _seed_streams(seed)
             _renew_keras_generator()
             _make_deterministic()
             yield
@@ -143,6 +143,49 @@ def _keras_restorer() -> Callable[[], None]:
     return restore
 
 
+def _seed_streams(seed: int) -> None:
+    """What ``keras.utils.set_random_seed`` does, but for what it throws away.
+
+    ``tf.random.set_seed`` drops all of TensorFlow's kernels, because an operation with a seed
+    keeps its place in its stream there. The traced graphs go with them, and are optimized
+    anew at their next call, which takes longer than a small fit. So they are dropped only in
+    processes where some such operation was seen.
+    """
+    context = _eager_context()
+    try:
+        from keras.src.backend.common.global_state import set_global_attribute
+    except ImportError:
+        context = None
+    if context is None or not hasattr(context, "clear_kernel_cache"):
+        keras.utils.set_random_seed(seed)
+        return
+    random.seed(seed)
+    np.random.seed(seed)
+    set_global_attribute(_KERAS_SEED, seed)
+    context._seed = _WatchedSeed(seed)
+    context._rng = random.Random(seed)
+    if _WatchedSeed.was_used:
+        context.clear_kernel_cache()
+
+
+class _WatchedSeed(int):
+    """A seed that notices when TensorFlow derives the seed of an operation from it."""
+
+    was_used = False
+
+    def __mod__(self, other: int) -> int:
+        # Datasets keep their streams in their iterators; Keras makes new ones for each fit.
+        import tensorflow as tf
+
+        graph = getattr(tf.compat.v1.get_default_graph(), "name", "")
+        if not _WatchedSeed.was_used and not graph.startswith("Dataset"):
+            _WatchedSeed.was_used = True
+            context = _eager_context()
+            if context is not None:
+                context.clear_kernel_cache()
+        return int(self) % other
+
+
 def _renew_keras_generator() -> None:
     """Have Keras make its generator anew from the seed, which older releases leave as it is."""
     try:
@@ -152,15 +195,21 @@ def _renew_keras_generator() -> None:
     set_global_attribute(_KERAS_GENERATOR, None)
 
 
-def _tensorflow_restorer() -> Callable[[], None]:
+def _eager_context() -> Any:
+    """Where TensorFlow keeps its stream, or None where a release has moved it."""
     if "tensorflow" not in sys.modules:
-        return _nothing
+        return None
     try:
         from tensorflow.python.eager import context as eager
     except ImportError:
-        return _nothing
+        return None
     context = eager.context()
-    if not hasattr(context, "_seed"):
+    return context if hasattr(context, "_seed") else None
+
+
+def _tensorflow_restorer() -> Callable[[], None]:
+    context = _eager_context()
+    if context is None:
         return _nothing
     # tf.random.set_seed(old) would start the stream of operation seeds again from its first
     # value, so the old stream itself is put back.
@@ -193,6 +242,12 @@ def _determinism_restorer() -> Callable[[], None]:
         """It was on already: leave it on."""
 
     return leave if is_op_determinism_enabled() else disable_op_determinism
+
+
+def is_deterministic() -> bool:
+    """Whether TensorFlow is held to deterministic operations just now."""
+    restorer = _determinism_restorer()
+    return restorer is not _nothing and restorer.__name__ == "leave"
 
 
 def _make_deterministic() -> None:

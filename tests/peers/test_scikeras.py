@@ -521,23 +521,25 @@ def test_a_seeded_fit_has_the_numbers_of_scikeras(line, determinism):
     X, y = line
     settings = {"epochs": 3, "batch_size": 16, "verbose": 0, "random_state": 5}
     config.is_op_determinism_enabled()
-    ours = GuardedKerasRegressor(build_for_numbers, **settings).fit(X, y)
+    ours = GuardedKerasRegressor(build_for_numbers, engine="keras", **settings).fit(X, y)
     theirs = scikeras.wrappers.KerasRegressor(build_for_numbers, **settings).fit(X, y)
     assert ours.history_ == theirs.history_
     assert all(map(np.array_equal, ours.model_.get_weights(), theirs.model_.get_weights()))
     assert np.array_equal(ours.predict(X), theirs.predict(X))
 
 
-def test_a_seeded_fit_has_the_numbers_of_keras_alone(line, determinism):
+@pytest.mark.parametrize(("engine", "shuffle"), [("keras", True), ("fused", False)])
+def test_a_seeded_fit_has_the_numbers_of_keras_alone(engine, shuffle, line, determinism):
     X, y = line
-    ours = GuardedKerasRegressor(
-        build_for_numbers, epochs=3, batch_size=16, verbose=0, random_state=5
-    ).fit(X, y)
+    settings = {"epochs": 3, "batch_size": 16, "shuffle": shuffle, "verbose": 0}
+    ours = GuardedKerasRegressor(build_for_numbers, random_state=5, engine=engine, **settings).fit(
+        X, y
+    )
     config.enable_op_determinism()
     keras.utils.set_random_seed(5)
     model = build_for_numbers({"n_features_in_": 4})
     keras.utils.set_random_seed(5)
-    history = model.fit(X, y, epochs=3, batch_size=16, verbose=0).history
+    history = model.fit(X, y, **settings).history
     assert ours.history_ == history
     assert all(map(np.array_equal, ours.model_.get_weights(), model.get_weights()))
 

@@ -1,0 +1,7 @@
+"""How epochs are run: whole epochs inside one graph where that gives Keras's own numbers."""
+
+from skguard.engine.choosing import ENGINES, check_engine
+from skguard.engine.graphs import clear_graphs
+from skguard.engine.running import TrainingRun, predict, train
+
+__all__ = ["ENGINES", "TrainingRun", "check_engine", "clear_graphs", "predict", "train"]

@@ -1,0 +1,218 @@
+"""Train and predict with the engine that suits."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import inspect
+import weakref
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+
+from skguard.engine import choosing
+from skguard.engine.choosing import UnsuitableError
+
+__all__ = ["TrainingRun", "predict", "train"]
+
+_DEFAULTS = {
+    name: parameter.default
+    for name, parameter in inspect.signature(keras.Model.fit).parameters.items()
+    if name not in ("self", "x", "y")
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TrainingRun:
+    """What one training did.
+
+    Parameters
+    ----------
+    history : dict of str to list of float
+        One value for each metric and epoch, as ``Model.fit`` returns it.
+    engine : {"fused", "keras"}
+    reason : str
+        Why this one, in a line.
+    """
+
+    history: dict[str, list[float]]
+    engine: str
+    reason: str
+
+
+def train(model: keras.Model, x: Any, y: Any, *, engine: str, **arguments: Any) -> TrainingRun:
+    """Train a compiled model.
+
+    Parameters
+    ----------
+    model : keras.Model
+    x, y : array, or nested list, tuple or dict of arrays
+        Or whatever ``Model.fit`` takes.
+    engine : {"auto", "fused", "keras"}
+    **arguments : dict
+        Of ``Model.fit``.
+
+    Returns
+    -------
+    TrainingRun
+
+    Raises
+    ------
+    ValueError
+        If `engine` is "fused" and that cannot be.
+    """
+    arguments = _DEFAULTS | arguments
+    if engine == "keras":
+        reason = "asked for"
+    else:
+        try:
+            with _prepared(model, x, y, arguments) as (fused, graph, rows, held_out, plan):
+                history = fused.train(model, graph, rows, held_out, plan).history
+            return TrainingRun(history, "fused", "gives what Keras gives, faster")
+        except UnsuitableError as error:
+            reason = str(error)
+        if engine == "fused":
+            raise ValueError(
+                f"engine='fused' cannot run this training: {reason}. Use engine='auto'."
+            )
+    return TrainingRun(model.fit(x=x, y=y, **arguments).history, "keras", reason)
+
+
+@contextlib.contextmanager
+def _prepared(
+    model: keras.Model, x: Any, y: Any, arguments: dict[str, Any]
+) -> Iterator[tuple[Any, ...]]:
+    """What the fused engine trains with; nothing is trained before this yields."""
+    choosing.check_training(model, arguments)
+    # TensorFlow, which these stand on, is there: the model has its backend.
+    from skguard.engine import fused, keras_internals, proven
+    from skguard.engine.epochs import EpochsGraph
+    from skguard.engine.graphs import STORE
+    from skguard.engine.rows import Rows, class_weights_by_row, split_last
+
+    weights, held_out_data = arguments["sample_weight"], arguments["validation_data"]
+    if arguments["validation_split"] and held_out_data is None:
+        (x, y, weights), held_out_data = split_last((x, y, weights), arguments["validation_split"])
+    if arguments["class_weight"] is not None:
+        if weights is not None:
+            raise UnsuitableError("class_weight and sample_weight are both given")
+        weights = class_weights_by_row(y, arguments["class_weight"])
+    rows = Rows.of(x, y, weights)
+    held_out = Rows.of(*held_out_data) if held_out_data is not None else None
+    batch_size = arguments["batch_size"] or 32
+    plan = fused.Plan(
+        epochs=arguments["epochs"],
+        initial_epoch=arguments["initial_epoch"],
+        batch_size=batch_size,
+        validation_batch_size=arguments["validation_batch_size"] or batch_size,
+        validation_freq=arguments["validation_freq"],
+        shuffle=arguments["shuffle"],
+        verbose=1 if arguments["verbose"] == "auto" else arguments["verbose"],
+        callbacks=arguments["callbacks"],
+        # NumPy's stream, which is seeded for a fit and which the order of rows comes from here.
+        seed=int(np.random.randint(2**31)) if arguments["shuffle"] else 0,
+    )
+    keras_internals.build(model, rows.example())
+    model.make_train_function()
+    with contextlib.ExitStack() as stack:
+        try:
+            try:
+                signature: Any = proven.training_signature(model)
+            except proven.UnprovenError:
+                signature = None
+            # A graph of its own serves a model until it is compiled anew, as Keras's does.
+            owner = signature or weakref.ref(model.train_function)
+            key = ("train", owner, rows.key, None if held_out is None else held_out.key)
+            graph = stack.enter_context(
+                STORE.lend(
+                    key,
+                    model,
+                    lambda: EpochsGraph(
+                        model,
+                        rows,
+                        held_out,
+                        is_proven=signature is not None,
+                        is_inlined=signature is not None and proven.is_fused_alike(signature),
+                    ),
+                )
+            )
+        except UnsuitableError:
+            raise
+        except Exception as error:  # Keras's own training says what is wrong, if anything is
+            raise UnsuitableError(f"the model cannot be traced: {_first_line(error)}") from error
+        yield fused, graph, rows, held_out, plan
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0] if text else ''}".rstrip(": ")
+
+
+def predict(model: keras.Model, x: Any, *, engine: str, **arguments: Any) -> Any:
+    """Predict with a model.
+
+    Parameters
+    ----------
+    model : keras.Model
+    x : array, or nested list, tuple or dict of arrays
+        Or whatever ``Model.predict`` takes.
+    engine : {"auto", "fused", "keras"}
+        "fused" is as "auto" here: what cannot be predicted so is predicted by Keras.
+    **arguments : dict
+        Of ``Model.predict``.
+
+    Returns
+    -------
+    ndarray, or nested lists, tuples and dicts of them
+    """
+    if engine != "keras":
+        try:
+            return _predict_fused(model, x, **arguments)
+        except UnsuitableError:
+            pass
+    return model.predict(x=x, **arguments)
+
+
+def _predict_fused(model: keras.Model, x: Any, **arguments: Any) -> Any:
+    if arguments.pop("steps", None) is not None:
+        raise UnsuitableError("steps is given")
+    choosing.check_model(model)
+    from skguard.engine import prediction, proven
+    from skguard.engine.graphs import STORE
+    from skguard.engine.rows import Rows, count_rows, take
+
+    n_rows = count_rows(x)
+    example = Rows.of(take(x, slice(0, 1)))
+    model.make_predict_function()
+    with contextlib.ExitStack() as stack:
+        try:
+            if not model.built:
+                raise UnsuitableError("the model is not built")
+            try:
+                signature: Any = proven.prediction_signature(model)
+            except proven.UnprovenError:
+                signature = None
+            owner = signature or weakref.ref(model.predict_function)
+            is_inlined = signature is not None and proven.is_fused_alike(signature)
+            graph = stack.enter_context(
+                STORE.lend(
+                    ("predict", owner, example.key),
+                    model,
+                    lambda: prediction.PredictionGraph(model, example, is_inlined),
+                )
+            )
+        except UnsuitableError:
+            raise
+        except Exception as error:  # Keras's own prediction says what is wrong
+            raise UnsuitableError(f"the model cannot be traced: {_first_line(error)}") from error
+        return prediction.predict(
+            model,
+            graph,
+            x,
+            n_rows,
+            batch_size=arguments.get("batch_size") or 32,
+            verbose=arguments.get("verbose", "auto"),
+            callbacks=arguments.get("callbacks") or [],
+        )
