@@ -103,6 +103,9 @@ class EpochsGraph(Graph):
         Compiled. Its own ``train_step`` and ``test_step`` are traced.
     rows, held_out : Rows
         What the graph is traced for: it takes any number of rows of their kind.
+    batch_sizes : tuple of (int or None, int or None)
+        The one size of all batches to train on, and to evaluate, where there is but one.
+        Keras's pipeline knows it then, and TensorFlow optimizes for it.
     is_proven : bool
         Whether the model has a signature, see ``proven.py``.
     is_inlined : bool
@@ -126,10 +129,12 @@ class EpochsGraph(Graph):
         model: keras.Model,
         rows: Rows,
         held_out: Rows | None,
+        batch_sizes: tuple[int | None, int | None],
         is_proven: bool,
         is_inlined: bool,
     ) -> None:
         self._is_inlined = is_inlined
+        self._batch_sizes = batch_sizes
         self._train_logs, self._test_logs = _Logs(), _Logs()
         self._states: list[tuple[str, list[int]]] = []
         self.resets_metrics = _resets_plainly(model)
@@ -144,10 +149,13 @@ class EpochsGraph(Graph):
     # ---- tracing --------------------------------------------------------------------------
 
     def _trace(self, model: keras.Model, rows: Rows, held_out: Rows | None) -> Any:
-        train = self._one_batch(model, model.train_step, rows, self._train_logs)
+        size, test_size = self._batch_sizes
+        train = self._one_batch(model, model.train_step, rows, size, self._train_logs)
         test = None
         if held_out is not None:
-            test = self._one_batch(model, model.test_step, held_out, self._test_logs)
+            test = self._one_batch(
+                model, model.test_step, held_out, test_size, self._test_logs
+            )
         variables = variables_of(model)
         kinds = list(dict.fromkeys(v.dtype for v in variables))
         self._states = [
@@ -225,14 +233,16 @@ class EpochsGraph(Graph):
             *(held_out.specs if held_out is not None else []),
         )
 
-    def _one_batch(self, model: keras.Model, step: Any, rows: Rows, logs: _Logs) -> _Step:
+    def _one_batch(
+        self, model: keras.Model, step: Any, rows: Rows, size: int | None, logs: _Logs
+    ) -> _Step:
         are_metrics = True
 
         @tf.autograph.experimental.do_not_convert
         def on_batch(*tensors: tf.Tensor) -> list[tf.Tensor]:
             nonlocal are_metrics
             *data, places = tensors
-            returned = step(rows.batch(data, places))
+            returned = step(rows.batch(data, tf.ensure_shape(places, [size])))
             if not isinstance(returned, dict):
                 raise UnsuitableError(
                     f"{step.__name__}() returns a {type(returned).__name__}, no dict"

@@ -30,6 +30,8 @@ class PredictionGraph(Graph):
         Its own ``predict_step`` is traced.
     rows : Rows
         What the graph is traced for: it takes any number of rows of their kind.
+    batch_size : int or None
+        The one size of all batches, where there is but one.
     is_inlined : bool
         As for `EpochsGraph`.
 
@@ -39,7 +41,10 @@ class PredictionGraph(Graph):
         What a row took lately.
     """
 
-    def __init__(self, model: keras.Model, rows: Rows, is_inlined: bool) -> None:
+    def __init__(
+        self, model: keras.Model, rows: Rows, batch_size: int | None, is_inlined: bool
+    ) -> None:
+        self._batch_size = batch_size
         self._is_inlined = is_inlined
         self._outputs: Any = None
         self.row_seconds: float | None = None
@@ -49,7 +54,7 @@ class PredictionGraph(Graph):
         @tf.autograph.experimental.do_not_convert
         def on_batch(*tensors: tf.Tensor) -> list[tf.Tensor]:
             *data, places = tensors
-            outputs = model.predict_step(rows.batch(data, places))
+            outputs = model.predict_step(rows.batch(data, tf.ensure_shape(places, [self._batch_size])))
             flat = keras.tree.flatten(outputs)
             if not all(isinstance(t, tf.Tensor) and t.shape.rank for t in flat):
                 raise UnsuitableError("predict_step() returns more than dense tensors of rows")

@@ -126,6 +126,10 @@ class Rows:
         """Equal for data that one graph can serve."""
         return repr(self.structure), tuple((t.dtype.name, *t.shape[1:]) for t in self.tensors)
 
+    def one_size(self, batch_size: int) -> int | None:
+        """The size of all batches, or None where the last one is shorter."""
+        return batch_size if self.n_rows % batch_size == 0 else None
+
     def batch(self, tensors: Sequence[tf.Tensor], rows: tf.Tensor) -> Any:
         """The batch of some `rows` of `tensors`, which are as in ``specs``."""
         return _map(

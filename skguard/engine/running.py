@@ -124,7 +124,11 @@ def _prepared(
                 signature = None
             # A graph of its own serves a model until it is compiled anew, as Keras's does.
             owner = signature or weakref.ref(model.train_function)
-            key = ("train", owner, rows.key, None if held_out is None else held_out.key)
+            sizes = (
+                rows.one_size(plan.batch_size),
+                held_out.one_size(plan.validation_batch_size) if held_out is not None else None,
+            )
+            key = ("train", owner, rows.key, None if held_out is None else held_out.key, sizes)
             graph = stack.enter_context(
                 STORE.lend(
                     key,
@@ -133,6 +137,7 @@ def _prepared(
                         model,
                         rows,
                         held_out,
+                        sizes,
                         is_proven=signature is not None,
                         is_inlined=signature is not None and proven.is_fused_alike(signature),
                     ),
@@ -196,11 +201,13 @@ def _predict_fused(model: keras.Model, x: Any, **arguments: Any) -> Any:
                 signature = None
             owner = signature or weakref.ref(model.predict_function)
             is_inlined = signature is not None and proven.is_fused_alike(signature)
+            batch_size = arguments.get("batch_size") or 32
+            size = batch_size if n_rows % batch_size == 0 else None
             graph = stack.enter_context(
                 STORE.lend(
-                    ("predict", owner, example.key),
+                    ("predict", owner, example.key, size),
                     model,
-                    lambda: prediction.PredictionGraph(model, example, is_inlined),
+                    lambda: prediction.PredictionGraph(model, example, size, is_inlined),
                 )
             )
         except UnsuitableError:
@@ -212,7 +219,7 @@ def _predict_fused(model: keras.Model, x: Any, **arguments: Any) -> Any:
             graph,
             x,
             n_rows,
-            batch_size=arguments.get("batch_size") or 32,
+            batch_size=batch_size,
             verbose=arguments.get("verbose", "auto"),
             callbacks=arguments.get("callbacks") or [],
         )

@@ -13,7 +13,6 @@ from skguard.engine.rows import Rows
 from parity import assert_same_training, same, trace_on_another, train_both
 
 rng = np.random.default_rng(0)
-N = 44  # rows: two full batches and a short one
 
 
 def sequential(shape, *stack, loss="sparse_categorical_crossentropy", optimizer="adam", **compiled):
@@ -483,7 +482,7 @@ CASES = {
 }
 
 
-def rows(shape, n=N):
+def rows(shape, n=44):
     if isinstance(shape, list):
         return [rows(s, n) for s in shape]
     if isinstance(shape, dict):
@@ -491,7 +490,7 @@ def rows(shape, n=N):
     return rng.standard_normal((n, *shape)).astype("float32")
 
 
-def targets(kind, n=N):
+def targets(kind, n=44):
     if isinstance(kind, list):
         return [targets(k, n) for k in kind]
     if isinstance(kind, dict):
@@ -508,16 +507,19 @@ def targets(kind, n=N):
     return made[kind]
 
 
-def data_of(name, n=N):
+def data_of(name, n=44):
     _, shape, kind = CASES[name]
     x = rng.integers(0, 7, (n, *shape)) if kind == "class of words" else rows(shape, n)
     return (x.astype("float64") if name == "float64 rows" else x), targets(kind, n)
 
 
+@pytest.mark.parametrize("n_rows", [44, 48], ids=["a short batch", "full batches"])
 @pytest.mark.parametrize("name", CASES)
-def test_numbers_equal_those_of_keras_also_on_a_graph_traced_on_another_model(name, n_traces):
+def test_numbers_equal_those_of_keras_also_on_a_graph_traced_on_another_model(
+    name, n_rows, n_traces
+):
     build = CASES[name][0]
-    (x, y), held_out = data_of(name), data_of(name, 20)
+    (x, y), held_out = data_of(name, n_rows), data_of(name, n_rows - 16)
     trace_on_another(build, x, y, validation_data=held_out)
     assert_same_training(build, x, y, validation_data=held_out)
     assert len(n_traces) == 1
