@@ -102,9 +102,7 @@ def fit_keras(model, X, y, **arguments):
 
 
 def fit_fused(model, X, y, **arguments):
-    run = engine.train(
-        model, X, y, engine="fused", verbose=0, validation_split=0.2, **arguments
-    )
+    run = engine.train(model, X, y, engine="fused", verbose=0, validation_split=0.2, **arguments)
     return run.history
 
 
@@ -128,7 +126,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="up to 10 000 rows, one pair")
     quick = parser.parse_args().quick
-    print(f"{'model':15s} {'rows':>8s} {'batch':>6s} {'Keras ms':>10s} {'fused ms':>10s} {'ratio':>7s}")
+    print(
+        f"{'model':15s} {'rows':>8s} {'batch':>6s} {'Keras ms':>10s} {'fused ms':>10s} {'ratio':>7s}"
+    )
     for name, n_rows, batch_size in CASES:
         if quick and n_rows > 10_000:
             continue

@@ -15,7 +15,7 @@ from skguard.engine.choosing import UnsuitableError
 from skguard.engine.graphs import Graph, variables_of
 from skguard.engine.rows import Rows
 
-__all__ = ["EpochsGraph", "EpochsResult"]
+__all__ = ["BatchesGraph", "EpochsGraph", "EpochsResult", "TrainingGraph"]
 
 # Operations that draw from a stream of their own, which another graph would draw otherwise.
 _RANDOM = ("Random", "Multinomial", "TruncatedNormal", "Poisson")
@@ -94,7 +94,7 @@ class EpochsResult:
     states: list[np.ndarray]
 
 
-class EpochsGraph(Graph):
+class TrainingGraph(Graph):
     """Trains and evaluates a model on rows in memory.
 
     Parameters
@@ -106,23 +106,17 @@ class EpochsGraph(Graph):
     batch_sizes : tuple of (int or None, int or None)
         The one size of all batches to train on, and to evaluate, where there is but one.
         Keras's pipeline knows it then, and TensorFlow optimizes for it.
-    is_proven : bool
-        Whether the model has a signature, see ``proven.py``.
-    is_inlined : bool
-        Whether the step on a batch becomes a part of the loop over batches. It is faster, and
-        TensorFlow then optimizes it in another way, so it is for models where the numbers are
-        known to be the same.
 
     Attributes
     ----------
-    resets_metrics : bool
-        Whether the graph sets metrics back at the start of an epoch. A metric or model with
-        its own way to do so may do anything: whoever calls the graph asks it then.
-    is_repeatable : bool
-        Whether an epoch has no effect but on the variables, so that one may be taken back.
+    runs_epochs : bool
+        Whether it takes more than a batch at a call, and sets metrics back at batch 0.
+        Otherwise whoever calls it sees to both.
     batch_seconds, evaluation_seconds : float or None
         What a batch took lately.
     """
+
+    runs_epochs: bool
 
     def __init__(
         self,
@@ -130,56 +124,149 @@ class EpochsGraph(Graph):
         rows: Rows,
         held_out: Rows | None,
         batch_sizes: tuple[int | None, int | None],
-        is_proven: bool,
-        is_inlined: bool,
     ) -> None:
-        self._is_inlined = is_inlined
-        self._batch_sizes = batch_sizes
-        self._train_logs, self._test_logs = _Logs(), _Logs()
-        self._states: list[tuple[str, list[int]]] = []
-        self.resets_metrics = _resets_plainly(model)
         self.batch_seconds: float | None = None
         self.evaluation_seconds: float | None = None
         self._sizes = (1, 1)
-        super().__init__(model, self._trace(model, rows, held_out))
-        self.is_repeatable = is_proven and self.is_portable
-        if not is_proven:
-            _check_draws(self.function)
-
-    # ---- tracing --------------------------------------------------------------------------
-
-    def _trace(self, model: keras.Model, rows: Rows, held_out: Rows | None) -> Any:
-        size, test_size = self._batch_sizes
-        train = self._one_batch(model, model.train_step, rows, size, self._train_logs)
+        train_size, test_size = batch_sizes
+        train = _trace_step(model, model.train_step, rows, train_size)
         test = None
         if held_out is not None:
-            test = self._one_batch(
-                model, model.test_step, held_out, test_size, self._test_logs
-            )
+            test = _trace_step(model, model.test_step, held_out, test_size)
+        super().__init__(model, self._functions(model, train, test))
+
+    def _functions(self, model: keras.Model, train: _Step, test: _Step | None) -> list[Any]:
+        raise NotImplementedError
+
+    def run(
+        self,
+        rows: Rows,
+        held_out: Rows | None,
+        *,
+        orders: np.ndarray,
+        batches: tuple[int, int],
+        batch_size: int,
+        evaluate: Sequence[bool],
+        test_batches: tuple[int, int] = (0, 0),
+        test_batch_size: int = 1,
+        record: bool = False,
+    ) -> EpochsResult:
+        """Run some epochs, or some batches of one.
+
+        Parameters
+        ----------
+        orders : ndarray of shape (n_epochs or 1, n_rows), dtype int32
+            The row of the data that each epoch takes first, second and so on.
+        batches, test_batches : tuple of int
+            The first batch and the one after the last.
+        evaluate : sequence of bool, one for each epoch
+        record : bool, default=False
+            Whether to keep the variables after each epoch.
+        """
+        raise NotImplementedError
+
+    def expect(self, batch_size: int, test_batch_size: int) -> None:
+        """Guess what a batch takes where it has another size than lately: rather too much."""
+        size, test_size = self._sizes
+        if self.batch_seconds:
+            self.batch_seconds *= max(1.0, batch_size / size)
+        if self.evaluation_seconds:
+            self.evaluation_seconds *= max(1.0, test_batch_size / test_size)
+        self._sizes = (batch_size, test_batch_size)
+
+    def _measure(self, seconds: float, n_batches: int, n_test_batches: int) -> None:
+        if not n_test_batches:
+            self.batch_seconds = seconds / max(n_batches, 1)
+        elif not n_batches:
+            self.evaluation_seconds = seconds / n_test_batches
+        elif self.batch_seconds and self.evaluation_seconds:
+            expected = n_batches * self.batch_seconds + n_test_batches * self.evaluation_seconds
+            self.batch_seconds *= seconds / expected
+            self.evaluation_seconds *= seconds / expected
+
+
+class BatchesGraph(TrainingGraph):
+    """Takes one batch at a call, in the function that Keras would call for it.
+
+    TensorFlow optimizes what stands in the body of a loop otherwise than the same operations
+    outside of one: oneDNN's kernel for ``x * sigmoid(x)``, say, is found only outside, and its
+    last bit differs. So this is for models of which it is not known that it makes no difference.
+    """
+
+    runs_epochs = False
+
+    def _functions(self, model: keras.Model, train: _Step, test: _Step | None) -> list[Any]:
+        self._train, self._test = train.logs, test.logs if test is not None else None
+        functions = [step.function for step in (train, test) if step is not None]
+        for function in functions:
+            _check_draws(function)
+        return functions
+
+    def run(
+        self,
+        rows: Rows,
+        held_out: Rows | None,
+        *,
+        orders: np.ndarray,
+        batches: tuple[int, int],
+        batch_size: int,
+        evaluate: Sequence[bool],
+        test_batches: tuple[int, int] = (0, 0),
+        test_batch_size: int = 1,
+        record: bool = False,
+    ) -> EpochsResult:
+        started = time.perf_counter()
+        outputs: list[tf.Tensor] = []
+        if evaluate[0] and held_out is not None and self._test is not None:
+            logs = self._test
+            order = np.arange(held_out.n_rows, dtype=np.int32)
+            for batch in range(*test_batches):
+                places = order[batch * test_batch_size : (batch + 1) * test_batch_size]
+                outputs = self.functions[1](*held_out.tensors, tf.constant(places))
+        else:
+            logs = self._train
+            for batch in range(*batches):
+                places = orders[0, batch * batch_size : (batch + 1) * batch_size]
+                outputs = self.functions[0](*rows.tensors, tf.constant(places))
+        values = logs.unpack([output.numpy() for output in outputs])
+        n_test_batches = int(evaluate[0]) * (test_batches[1] - test_batches[0])
+        self._measure(time.perf_counter() - started, batches[1] - batches[0], n_test_batches)
+        return EpochsResult([values], [values], [])
+
+
+class EpochsGraph(TrainingGraph):
+    """Takes a part of an epoch, an epoch or many of them at a call.
+
+    For models whose numbers are known to be the same in the body of a loop, see ``proven.py``.
+    An epoch of such a model changes nothing but its variables, and so can be taken back.
+    """
+
+    runs_epochs = True
+
+    def _functions(self, model: keras.Model, train: _Step, test: _Step | None) -> list[Any]:
+        self._train_logs = train.logs
+        self._test_logs = test.logs if test is not None else _Logs()
         variables = variables_of(model)
         kinds = list(dict.fromkeys(v.dtype for v in variables))
         self._states = [
             (kind, [i for i, v in enumerate(variables) if v.dtype == kind]) for kind in kinds
         ]
-        n_train = len(rows.tensors)
+        n_train = len(train.rows.tensors)
 
         def over(
             step: _Step, tensors: Sequence[tf.Tensor], order: tf.Tensor | None, plan: tf.Tensor
         ) -> list[tf.Tensor]:
             first, last, size, n_rows = tf.unstack(plan)
-            if self.resets_metrics:
-                tf.cond(first == 0, lambda: _reset(model), tf.no_op)
+            tf.cond(first == 0, lambda: _reset(model), tf.no_op)
 
-            def body(batch: tf.Tensor, *logs: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            def body(batch: tf.Tensor) -> tuple[tf.Tensor]:
                 begin, end = batch * size, tf.minimum((batch + 1) * size, n_rows)
                 places = tf.range(begin, end) if order is None else order[begin:end]
-                return (batch + 1, *step.function(*tensors, places))
+                step.function(*tensors, places)
+                return (batch + 1,)
 
-            carried = [] if step.logs_are_metrics else step.logs.zeros()
-            _, *logs = tf.while_loop(
-                lambda batch, *_: batch < last, body, [first, *carried], parallel_iterations=1
-            )
-            return step.logs.pack(_flat(model.get_metrics_result())) if not carried else logs
+            tf.while_loop(lambda batch: batch < last, body, [first], parallel_iterations=1)
+            return step.logs.pack(_flat(model.get_metrics_result()))
 
         def state() -> list[tf.Tensor]:
             return [
@@ -223,49 +310,16 @@ class EpochsGraph(Graph):
             return [array.stack() for array in written]
 
         integers = tf.int32
-        return tf.function(run, autograph=False).get_concrete_function(
+        function = tf.function(run, autograph=False).get_concrete_function(
             tf.TensorSpec((None, None), integers),
             tf.TensorSpec((4,), integers),
             tf.TensorSpec((None,), tf.bool),
             tf.TensorSpec((4,), integers),
             tf.TensorSpec((), tf.bool),
-            *rows.specs,
-            *(held_out.specs if held_out is not None else []),
+            *train.rows.specs,
+            *(test.rows.specs if test is not None else []),
         )
-
-    def _one_batch(
-        self, model: keras.Model, step: Any, rows: Rows, size: int | None, logs: _Logs
-    ) -> _Step:
-        are_metrics = True
-
-        @tf.autograph.experimental.do_not_convert
-        def on_batch(*tensors: tf.Tensor) -> list[tf.Tensor]:
-            nonlocal are_metrics
-            *data, places = tensors
-            returned = step(rows.batch(data, tf.ensure_shape(places, [size])))
-            if not isinstance(returned, dict):
-                raise UnsuitableError(
-                    f"{step.__name__}() returns a {type(returned).__name__}, no dict"
-                )
-            # Keras reports a model's metrics at the end of an epoch, unless the step returned
-            # something else: then what the last step returned.
-            metrics = _flat(model.get_metrics_result())
-            are_metrics = metrics.keys() == returned.keys()
-            values = metrics if are_metrics else _flat(returned)
-            vars(logs).update(vars(_Logs.like(values)))
-            return [] if are_metrics else logs.pack(values)
-
-        # XLA, where the model asks for it, compiles the step, as it does in Keras.
-        function = tf.function(
-            on_batch,
-            autograph=False,
-            jit_compile=model.jit_compile or None,
-            experimental_attributes=None if self._is_inlined else {"_noinline": True},
-        )
-        concrete = function.get_concrete_function(*rows.specs, tf.TensorSpec((None,), tf.int32))
-        return _Step(concrete, logs, are_metrics)
-
-    # ---- running --------------------------------------------------------------------------
+        return [function]
 
     def run(
         self,
@@ -280,22 +334,10 @@ class EpochsGraph(Graph):
         test_batch_size: int = 1,
         record: bool = False,
     ) -> EpochsResult:
-        """Run some epochs, or some batches of one.
-
-        Parameters
-        ----------
-        orders : ndarray of shape (n_epochs or 1, n_rows), dtype int32
-            The row of the data that each epoch takes first, second and so on.
-        batches, test_batches : tuple of int
-            The first batch and the one after the last. Metrics start anew at batch 0.
-        evaluate : sequence of bool, one for each epoch
-        record : bool, default=False
-            Whether to keep the variables after each epoch.
-        """
         test_rows = held_out.n_rows if held_out is not None else 0
         tensors = [*rows.tensors, *(held_out.tensors if held_out is not None else [])]
         started = time.perf_counter()
-        outputs = self.function(
+        outputs = self.functions[0](
             tf.constant(orders),
             tf.constant([*batches, batch_size, rows.n_rows]),
             tf.constant(list(evaluate)),
@@ -321,25 +363,6 @@ class EpochsGraph(Graph):
             [self._test_logs.unpack([a[e] for a in test]) for e in epochs] if n_test else [],
             states,
         )
-
-    def expect(self, batch_size: int, test_batch_size: int) -> None:
-        """Guess what a batch takes where it has another size than lately: rather too much."""
-        size, test_size = self._sizes
-        if self.batch_seconds:
-            self.batch_seconds *= max(1.0, batch_size / size)
-        if self.evaluation_seconds:
-            self.evaluation_seconds *= max(1.0, test_batch_size / test_size)
-        self._sizes = (batch_size, test_batch_size)
-
-    def _measure(self, seconds: float, n_batches: int, n_test_batches: int) -> None:
-        if not n_test_batches:
-            self.batch_seconds = seconds / max(n_batches, 1)
-        elif not n_batches:
-            self.evaluation_seconds = seconds / n_test_batches
-        elif self.batch_seconds and self.evaluation_seconds:
-            expected = n_batches * self.batch_seconds + n_test_batches * self.evaluation_seconds
-            self.batch_seconds *= seconds / expected
-            self.evaluation_seconds *= seconds / expected
 
     def state_bytes(self) -> int:
         """What one recorded epoch takes."""
@@ -371,11 +394,34 @@ class EpochsGraph(Graph):
 
 @dataclasses.dataclass(frozen=True)
 class _Step:
-    """A traced step on the rows of one batch."""
+    """A traced step on the rows of one batch, and what it returns."""
 
     function: Any
+    rows: Rows
     logs: _Logs
-    logs_are_metrics: bool
+
+
+def _trace_step(model: keras.Model, step: Any, rows: Rows, size: int | None) -> _Step:
+    logs = _Logs()
+
+    @tf.autograph.experimental.do_not_convert
+    def on_batch(*tensors: tf.Tensor) -> list[tf.Tensor]:
+        nonlocal logs
+        *data, places = tensors
+        returned = step(rows.batch(data, tf.ensure_shape(places, [size])))
+        if not isinstance(returned, dict):
+            raise UnsuitableError(f"{step.__name__}() returns a {type(returned).__name__}, no dict")
+        # Keras reports a model's metrics at the end of an epoch, unless the step returned
+        # something else: then what the last step returned.
+        metrics = _flat(model.get_metrics_result())
+        values = metrics if metrics.keys() == returned.keys() else _flat(returned)
+        logs = _Logs.like(values)
+        return logs.pack(values)
+
+    # XLA, where the model asks for it, compiles the step, as it does in Keras.
+    function = tf.function(on_batch, autograph=False, jit_compile=model.jit_compile or None)
+    concrete = function.get_concrete_function(*rows.specs, tf.TensorSpec((None,), tf.int32))
+    return _Step(concrete, rows, logs)
 
 
 def _flat(logs: dict[str, Any]) -> dict[str, tf.Tensor]:
@@ -391,13 +437,6 @@ def _flat(logs: dict[str, Any]) -> dict[str, tf.Tensor]:
 def _reset(model: keras.Model) -> tf.Operation:
     model.reset_metrics()
     return tf.no_op()
-
-
-def _resets_plainly(model: keras.Model) -> bool:
-    """Whether setting the metrics back does nothing but assign zeros."""
-    if type(model).reset_metrics is not keras.Model.reset_metrics:
-        return False
-    return all(type(m).reset_state.__module__.startswith("keras.") for m in model.metrics)
 
 
 def _check_draws(function: Any) -> None:

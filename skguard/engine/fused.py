@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from skguard.engine import keras_internals
-from skguard.engine.epochs import EpochsGraph
+from skguard.engine.epochs import EpochsGraph, TrainingGraph
 from skguard.engine.rows import Rows
 
 __all__ = ["Plan", "train"]
@@ -108,14 +108,14 @@ def _has(callback: keras.callbacks.Callback, hook: str) -> bool:
 
 
 def train(
-    model: keras.Model, graph: EpochsGraph, rows: Rows, held_out: Rows | None, plan: Plan
+    model: keras.Model, graph: TrainingGraph, rows: Rows, held_out: Rows | None, plan: Plan
 ) -> keras.callbacks.History:
     """Train `model` as ``Model.fit`` does, callbacks and all.
 
     Parameters
     ----------
     model : keras.Model
-    graph : EpochsGraph
+    graph : TrainingGraph
         Bound to the model.
     rows : Rows
     held_out : Rows or None
@@ -131,7 +131,12 @@ def train(
 
 class _Training:
     def __init__(
-        self, model: keras.Model, graph: EpochsGraph, rows: Rows, held_out: Rows | None, plan: Plan
+        self,
+        model: keras.Model,
+        graph: TrainingGraph,
+        rows: Rows,
+        held_out: Rows | None,
+        plan: Plan,
     ) -> None:
         self.model, self.graph, self.rows, self.held_out, self.plan = (
             model,
@@ -185,7 +190,7 @@ class _Training:
     def _epochs_a_call(self, n_left: int) -> int:
         graph = self.graph
         hooks = self.hooks
-        if not (hooks.only_reads_logs and graph.is_repeatable and graph.resets_metrics):
+        if not (hooks.only_reads_logs and isinstance(graph, EpochsGraph)):
             return 1
         if hooks.moves_rate and not isinstance(self.model.optimizer.learning_rate, keras.Variable):
             return 1
@@ -223,6 +228,7 @@ class _Training:
             Of the last of these.
         """
         model, plan, hooks, graph = self.model, self.plan, self.hooks, self.graph
+        assert isinstance(graph, EpochsGraph)  # noqa: S101 - no other has n_epochs > 1
         evaluates = [
             self.held_out is not None and plan.evaluates(epoch + i) for i in range(n_epochs)
         ]
@@ -273,7 +279,7 @@ class _Training:
 
     def _run_epoch(self, epoch: int) -> dict[str, Any]:
         plan = self.plan
-        if not self.graph.resets_metrics:
+        if not self.graph.runs_epochs:
             self.model.reset_metrics()
         self.callbacks.on_epoch_begin(epoch)
         order = plan.order(epoch, self.rows.n_rows)[np.newaxis]
@@ -293,7 +299,7 @@ class _Training:
 
     def _fits_one_call(self) -> bool:
         hooks = self.hooks
-        if hooks.train_batch or hooks.test or not self.graph.resets_metrics:
+        if hooks.train_batch or hooks.test or not self.graph.runs_epochs:
             return False
         seconds = self._epoch_seconds()
         return seconds is not None and seconds < _SECONDS_A_CALL
@@ -322,7 +328,7 @@ class _Training:
         steps = model.steps_per_execution
         model.stop_evaluating = False
         self.callbacks.on_test_begin()
-        if not self.graph.resets_metrics:
+        if not self.graph.runs_epochs:
             model.reset_metrics()
         logs: dict[str, Any] = {}
         begin = 0

@@ -41,28 +41,28 @@ def variables_of(model: keras.Model) -> list[Any]:
 
 
 class Graph:
-    """A concrete function and the model whose variables it works on.
+    """Concrete functions and the model whose variables they work on.
 
     Parameters
     ----------
     model : keras.Model
-        What it was traced on.
-    function : tf.types.experimental.ConcreteFunction
+        What they were traced on.
+    functions : list of tf.types.experimental.ConcreteFunction
 
     Attributes
     ----------
     is_portable : bool
-        Whether it reads nothing but variables of the model, so that it can work on another's.
+        Whether they read nothing but variables of the model, so that they can work on another's.
     """
 
-    def __init__(self, model: keras.Model, function: Any) -> None:
-        self.function = function
+    def __init__(self, model: keras.Model, functions: list[Any]) -> None:
+        self.functions = functions
         handles = [v.value.handle for v in variables_of(model)]
         index = {id(handle): i for i, handle in enumerate(handles)}
-        self._traced_on = list(function.captured_inputs)
-        self._order = [index.get(id(capture)) for capture in self._traced_on]
+        self._traced_on = [list(function.captured_inputs) for function in functions]
+        self._orders = [[index.get(id(c)) for c in captures] for captures in self._traced_on]
         self._shapes = [(tuple(v.shape), str(v.dtype)) for v in variables_of(model)]
-        self.is_portable = None not in self._order
+        self.is_portable = all(None not in order for order in self._orders)
         self.n_bytes = sum(
             int(np.prod(v.shape, dtype=int)) * v.value.dtype.size for v in variables_of(model)
         )
@@ -90,7 +90,8 @@ class Graph:
             if [(tuple(v.shape), str(v.dtype)) for v in variables] != self._shapes:
                 raise ValueError("The model's variables differ from those the graph was traced on.")
             handles = [v.value.handle for v in variables]
-            self.function.set_external_captures([handles[i] for i in self._order])
+            for function, order in zip(self.functions, self._orders, strict=True):
+                function.set_external_captures([handles[i] for i in order])
         elif model is not self._own_model():
             raise ValueError("The graph works on the model that it was traced on alone.")
         self._model = weakref.ref(model)
@@ -99,7 +100,8 @@ class Graph:
         """Hold on to no model but the one that the graph was traced on."""
         self._model = None
         if self.is_portable:
-            self.function.set_external_captures(self._traced_on)
+            for function, captures in zip(self.functions, self._traced_on, strict=True):
+                function.set_external_captures(captures)
 
 
 _AnyGraph = TypeVar("_AnyGraph", bound=Graph)

@@ -32,8 +32,8 @@ class PredictionGraph(Graph):
         What the graph is traced for: it takes any number of rows of their kind.
     batch_size : int or None
         The one size of all batches, where there is but one.
-    is_inlined : bool
-        As for `EpochsGraph`.
+    in_loops : bool
+        Whether a call may take many batches, see ``proven.py``.
 
     Attributes
     ----------
@@ -42,68 +42,72 @@ class PredictionGraph(Graph):
     """
 
     def __init__(
-        self, model: keras.Model, rows: Rows, batch_size: int | None, is_inlined: bool
+        self, model: keras.Model, rows: Rows, batch_size: int | None, in_loops: bool
     ) -> None:
-        self._batch_size = batch_size
-        self._is_inlined = is_inlined
         self._outputs: Any = None
+        self._in_loops = in_loops
         self.row_seconds: float | None = None
-        super().__init__(model, self._trace(model, rows))
+        step = self._trace_step(model, rows, batch_size)
+        super().__init__(model, [_over_batches(step, rows) if in_loops else step])
 
-    def _trace(self, model: keras.Model, rows: Rows) -> Any:
+    def _trace_step(self, model: keras.Model, rows: Rows, size: int | None) -> Any:
         @tf.autograph.experimental.do_not_convert
         def on_batch(*tensors: tf.Tensor) -> list[tf.Tensor]:
             *data, places = tensors
-            outputs = model.predict_step(rows.batch(data, tf.ensure_shape(places, [self._batch_size])))
+            outputs = model.predict_step(rows.batch(data, tf.ensure_shape(places, [size])))
             flat = keras.tree.flatten(outputs)
             if not all(isinstance(t, tf.Tensor) and t.shape.rank for t in flat):
                 raise UnsuitableError("predict_step() returns more than dense tensors of rows")
             self._outputs = keras.tree.map_structure(lambda _: None, outputs)
             return list(flat)
 
-        function = tf.function(
-            on_batch,
-            autograph=False,
-            jit_compile=model.jit_compile or None,
-            experimental_attributes=None if self._is_inlined else {"_noinline": True},
-        )
-        step = function.get_concrete_function(*rows.specs, tf.TensorSpec((None,), tf.int32))
-        kinds = [(t.dtype, t.shape[1:]) for t in step.structured_outputs]
-
-        def run(size: tf.Tensor, *tensors: tf.Tensor) -> list[tf.Tensor]:
-            n_rows = rows.count(tensors)
-            n_batches = (n_rows + size - 1) // size
-
-            def body(batch: tf.Tensor, *written: tf.TensorArray) -> tuple[Any, ...]:
-                places = tf.range(batch * size, tf.minimum((batch + 1) * size, n_rows))
-                outputs = step(*tensors, places)
-                return (
-                    batch + 1,
-                    *(w.write(batch, o) for w, o in zip(written, outputs, strict=True)),
-                )
-
-            arrays = [
-                tf.TensorArray(k, n_batches, infer_shape=False, element_shape=(None, *s))
-                for k, s in kinds
-            ]
-            _, *written = tf.while_loop(
-                lambda batch, *_: batch < n_batches,
-                body,
-                [tf.constant(0), *arrays],
-                parallel_iterations=1,
-            )
-            return [array.concat() for array in written]
-
-        return tf.function(run, autograph=False).get_concrete_function(
-            tf.TensorSpec((), tf.int32), *rows.specs
-        )
+        function = tf.function(on_batch, autograph=False, jit_compile=model.jit_compile or None)
+        return function.get_concrete_function(*rows.specs, tf.TensorSpec((None,), tf.int32))
 
     def run(self, rows: Rows, batch_size: int) -> Any:
         """The outputs for all `rows`, nested as the model's, in NumPy arrays."""
         started = time.perf_counter()
-        flat = [t.numpy() for t in self.function(tf.constant(batch_size), *rows.tensors)]
+        function = self.functions[0]
+        if self._in_loops:
+            flat = [t.numpy() for t in function(tf.constant(batch_size), *rows.tensors)]
+        else:
+            order = np.arange(rows.n_rows, dtype=np.int32)
+            parts = [
+                function(*rows.tensors, tf.constant(order[begin : begin + batch_size]))
+                for begin in range(0, rows.n_rows, batch_size)
+            ]
+            flat = [np.concatenate([t.numpy() for t in part]) for part in zip(*parts, strict=True)]
         self.row_seconds = (time.perf_counter() - started) / rows.n_rows
         return keras.tree.pack_sequence_as(self._outputs, flat)
+
+
+def _over_batches(step: Any, rows: Rows) -> Any:
+    kinds = [(t.dtype, t.shape[1:]) for t in step.structured_outputs]
+
+    def run(size: tf.Tensor, *tensors: tf.Tensor) -> list[tf.Tensor]:
+        n_rows = rows.count(tensors)
+        n_batches = (n_rows + size - 1) // size
+
+        def body(batch: tf.Tensor, *written: tf.TensorArray) -> tuple[Any, ...]:
+            places = tf.range(batch * size, tf.minimum((batch + 1) * size, n_rows))
+            outputs = step(*tensors, places)
+            return (batch + 1, *(w.write(batch, o) for w, o in zip(written, outputs, strict=True)))
+
+        arrays = [
+            tf.TensorArray(k, n_batches, infer_shape=False, element_shape=(None, *s))
+            for k, s in kinds
+        ]
+        _, *written = tf.while_loop(
+            lambda batch, *_: batch < n_batches,
+            body,
+            [tf.constant(0), *arrays],
+            parallel_iterations=1,
+        )
+        return [array.concat() for array in written]
+
+    return tf.function(run, autograph=False).get_concrete_function(
+        tf.TensorSpec((), tf.int32), *rows.specs
+    )
 
 
 def predict(

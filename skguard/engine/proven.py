@@ -25,7 +25,7 @@ from skguard.engine import keras_internals
 __all__ = [
     "PROVEN",
     "UnprovenError",
-    "is_fused_alike",
+    "is_same_in_loops",
     "prediction_signature",
     "training_signature",
 ]
@@ -153,11 +153,11 @@ def training_signature(model: keras.Model) -> str:
     )
 
 
-def is_fused_alike(signature: str) -> bool:
-    """Whether TensorFlow fuses the model's operations inside a loop as it does outside.
+def is_same_in_loops(signature: str) -> bool:
+    """Whether the model computes in the body of a loop what it computes outside of one.
 
     oneDNN has a kernel for ``x * sigmoid(x)`` whose last bit differs from the two operations;
-    TensorFlow finds the pattern in a function, and not in the body of a loop.
+    TensorFlow finds the pattern in a function, and not in a loop within it.
     """
     return re.search(r"\bsilu\b", signature) is None
 

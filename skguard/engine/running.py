@@ -88,7 +88,7 @@ def _prepared(
     choosing.check_training(model, arguments)
     # TensorFlow, which these stand on, is there: the model has its backend.
     from skguard.engine import fused, keras_internals, proven
-    from skguard.engine.epochs import EpochsGraph
+    from skguard.engine.epochs import BatchesGraph, EpochsGraph
     from skguard.engine.graphs import STORE
     from skguard.engine.rows import Rows, class_weights_by_row, split_last
 
@@ -122,6 +122,8 @@ def _prepared(
                 signature: Any = proven.training_signature(model)
             except proven.UnprovenError:
                 signature = None
+            in_loops = signature is not None and proven.is_same_in_loops(signature)
+            kind = EpochsGraph if in_loops else BatchesGraph
             # A graph of its own serves a model until it is compiled anew, as Keras's does.
             owner = signature or weakref.ref(model.train_function)
             sizes = (
@@ -133,14 +135,7 @@ def _prepared(
                 STORE.lend(
                     key,
                     model,
-                    lambda: EpochsGraph(
-                        model,
-                        rows,
-                        held_out,
-                        sizes,
-                        is_proven=signature is not None,
-                        is_inlined=signature is not None and proven.is_fused_alike(signature),
-                    ),
+                    lambda: kind(model, rows, held_out, sizes),
                 )
             )
         except UnsuitableError:
@@ -200,14 +195,14 @@ def _predict_fused(model: keras.Model, x: Any, **arguments: Any) -> Any:
             except proven.UnprovenError:
                 signature = None
             owner = signature or weakref.ref(model.predict_function)
-            is_inlined = signature is not None and proven.is_fused_alike(signature)
+            in_loops = signature is not None and proven.is_same_in_loops(signature)
             batch_size = arguments.get("batch_size") or 32
             size = batch_size if n_rows % batch_size == 0 else None
             graph = stack.enter_context(
                 STORE.lend(
                     ("predict", owner, example.key, size),
                     model,
-                    lambda: prediction.PredictionGraph(model, example, size, is_inlined),
+                    lambda: prediction.PredictionGraph(model, example, size, in_loops),
                 )
             )
         except UnsuitableError:

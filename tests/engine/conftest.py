@@ -12,13 +12,13 @@ def no_graphs_from_elsewhere():
 
 @pytest.fixture
 def n_traces(monkeypatch):
-    """How many training graphs were traced, as the length of a list."""
+    """The training graphs that were traced, in a list."""
     traced = []
-    trace = epochs.EpochsGraph._trace
+    trace = epochs.TrainingGraph.__init__
 
-    def count(self, model, rows, held_out):
-        traced.append(model)
-        return trace(self, model, rows, held_out)
+    def count(self, *args):
+        trace(self, *args)
+        traced.append(self)
 
-    monkeypatch.setattr(epochs.EpochsGraph, "_trace", count)
+    monkeypatch.setattr(epochs.TrainingGraph, "__init__", count)
     return traced
