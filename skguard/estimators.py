@@ -262,6 +262,7 @@ class GuardedKerasBase(RepairedWrapper):
         **kwargs: Any,
     ) -> None:
         with seeding.LOCK, self._unchanged_on_error():
+            engine.take_share()
             parameters.check_names(self)
             parameters.check_call_names("fit", kwargs)
             extra_callbacks = kwargs.pop("callbacks", None)
@@ -485,6 +486,7 @@ class GuardedKerasBase(RepairedWrapper):
             return {name: packing.pack(value) for name, value in state.items()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        engine.take_share()  # what is unpickled below may start TensorFlow
         with seeding.preserved():
             super().__setstate__({name: packing.unpack(v) for name, v in state.items()})
         if "callbacks_" in vars(self):

@@ -3,5 +3,14 @@
 from skguard.engine.choosing import ENGINES, check_engine
 from skguard.engine.graphs import clear_graphs
 from skguard.engine.running import TrainingRun, predict, train
+from skguard.engine.threads import take_share
 
-__all__ = ["ENGINES", "TrainingRun", "check_engine", "clear_graphs", "predict", "train"]
+__all__ = [
+    "ENGINES",
+    "TrainingRun",
+    "check_engine",
+    "clear_graphs",
+    "predict",
+    "take_share",
+    "train",
+]

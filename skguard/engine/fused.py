@@ -228,7 +228,7 @@ class _Training:
             Of the last of these.
         """
         model, plan, hooks, graph = self.model, self.plan, self.hooks, self.graph
-        assert isinstance(graph, EpochsGraph)  # noqa: S101 - no other has n_epochs > 1
+        assert isinstance(graph, EpochsGraph)
         evaluates = [
             self.held_out is not None and plan.evaluates(epoch + i) for i in range(n_epochs)
         ]

@@ -20,6 +20,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from skguard import seeding
 from skguard.engine import keras_internals
 
 __all__ = [
@@ -135,19 +136,21 @@ def training_signature(model: keras.Model) -> str:
         If the model has something of which that is not known.
     """
     optimizer = model.optimizer
-    _check(_parts(model), "the model")
-    for metric in model.metrics:
-        _check(_live_metrics(metric), "metrics")
-    _check([optimizer], "the optimizer")
-    for loss in _losses(model.loss):
-        _check_loss(loss)
+    layers = _layer_constants(model)
+    metrics = [one for metric in model.metrics for one in _live_metrics(metric)]
+    constants = [
+        *_constants(metrics, "metrics"),
+        *_constants([optimizer], "the optimizer"),
+        *(value for loss in _losses(model.loss) for value in _loss_constants(loss)),
+    ]
     compiled = dict(model.get_compile_config())
     compiled["optimizer"] = _without_rate(optimizer)
     return _as_text(
         [
-            prediction_signature(model, checked=True),
+            _signature(model, layers),
             compiled,
-            [(m.name, type(m).__name__) for metric in model.metrics for m in _live_metrics(metric)],
+            constants,
+            [metric.name for metric in metrics],
             list(model.output_names) if len(model.outputs) > 1 else None,
         ]
     )
@@ -162,47 +165,43 @@ def is_same_in_loops(signature: str) -> bool:
     return re.search(r"\bsilu\b", signature) is None
 
 
-def prediction_signature(model: keras.Model, checked: bool = False) -> str:
+def prediction_signature(model: keras.Model) -> str:
     """Equal for models that predict alike, their weights aside.
 
     Raises
     ------
     UnprovenError
     """
-    if not checked:
-        _check(_parts(model), "the model")
+    return _signature(model, _layer_constants(model))
+
+
+def _signature(model: keras.Model, constants: list[Any]) -> str:
+    uses_flash_attention = getattr(keras.config, "is_flash_attention_enabled", lambda: None)
     return _as_text(
         [
             _without_names(model.get_config(), {}),
+            constants,
             [(v.path.rsplit("/", 1)[-1], v.shape, v.dtype, v.trainable) for v in model.variables],
             keras.config.epsilon(),
             keras.config.floatx(),
-            keras.config.is_flash_attention_enabled() if _knows_attention() else None,
-            tf.config.experimental.is_op_determinism_enabled()
-            if hasattr(tf.config.experimental, "is_op_determinism_enabled")
-            else _is_deterministic(),
+            uses_flash_attention(),
+            seeding.is_deterministic(),
             str(model.jit_compile),
         ]
     )
 
 
-def _knows_attention() -> bool:
-    return hasattr(keras.config, "is_flash_attention_enabled")
-
-
-def _is_deterministic() -> bool:
-    from skguard import seeding
-
-    return seeding.is_deterministic()
-
-
-def _parts(model: keras.Model) -> Iterator[Any]:
+def _layer_constants(model: keras.Model) -> list[Any]:
+    constants = []
     for part in (model, *keras_internals.all_layers(model)):
         if isinstance(part, keras.Model):
             _check_is_plain(part)
-            yield from (v for k, v in vars(part).items() if k not in _COMPILED and _matters(k))
+            # Looked through only: what it holds is names and the ways between its layers.
+            held = {k: v for k, v in vars(part).items() if k not in _COMPILED and _matters(k)}
+            _constants(held.values(), "the model")
         else:
-            yield part
+            constants += _constants([part], "the model")
+    return constants
 
 
 def _check_is_plain(model: keras.Model) -> None:
@@ -237,6 +236,8 @@ def _live_metrics(metric: keras.metrics.Metric) -> Iterator[keras.metrics.Metric
         return
     if not type(metric).__module__.startswith("keras."):
         raise UnprovenError(f"metric {metric.name!r} is of a class of its own")
+    if not metric.built:
+        raise UnprovenError("the metrics are not known before training")
     for one in inner:
         yield from _live_metrics(one)
 
@@ -247,31 +248,42 @@ def _losses(loss: Any) -> Iterator[Any]:
             yield one
 
 
-def _check_loss(loss: Any) -> None:
+def _loss_constants(loss: Any) -> list[Any]:
     if isinstance(loss, str):
-        if loss.lower() in ("ce", "crossentropy"):
-            return
         loss = keras.losses.get(loss)
     if isinstance(loss, types.FunctionType):
         _check_function(loss, "the loss")
-    else:
-        _check([loss], "the loss")
+        return []
+    return _constants([loss], "the loss")
 
 
-def _check(values: Iterable[Any], where: str) -> None:
+def _constants(values: Iterable[Any], where: str) -> list[Any]:
+    """The plain values that some objects of Keras, and those within them, hold.
+
+    Most are in the objects' configs; ``delta`` of some releases' ``Huber`` is not.
+
+    Raises
+    ------
+    UnprovenError
+        If there is something among the objects that is not known.
+    """
     pending = [(value, where) for value in values]
     seen: set[int] = set()
+    constants: list[Any] = []
     while pending:
         value, place = pending.pop()
-        if isinstance(value, _PLAIN) or id(value) in seen:
+        if isinstance(value, _PLAIN):
+            constants.append([place, value])
+            continue
+        if id(value) in seen:
             continue
         seen.add(id(value))
         if isinstance(value, list | tuple | set | frozenset):
             pending += [(item, place) for item in value]
         elif isinstance(value, dict | types.MappingProxyType):
-            pending += [(item, place) for item in value.values()]
+            pending += [(item, f"{place}[{key!r}]") for key, item in value.items()]
         elif isinstance(value, types.FunctionType | types.MethodType):
-            _check_function(value, place)
+            constants.append([place, _check_function(value, place)])
         elif isinstance(value, type):
             _check_origin(value, place)
         elif isinstance(value, keras.Model):
@@ -279,11 +291,14 @@ def _check(values: Iterable[Any], where: str) -> None:
         elif isinstance(value, keras.dtype_policies.DTypePolicy):
             if value.name not in _POLICIES:
                 raise UnprovenError(f"{place} has the dtype policy {value.name!r}")
+            constants.append([place, value.name])
         elif (kind := _kind(value)) is not None:
             name = type(value).__name__
             public = getattr(_namespace(kind), name, None)
             if public is not type(value) or name not in PROVEN[kind]:
                 raise UnprovenError(f"{place} has a {name}, whose graph is not shared")
+            if kind == "initializers":
+                continue  # it has done its work
             pending += [
                 (v, f"{name}.{k}")
                 for k, v in vars(value).items()
@@ -293,6 +308,7 @@ def _check(values: Iterable[Any], where: str) -> None:
             raise UnprovenError(f"{place} is an array, a constant of the graph")
         else:
             _check_origin(type(value), place)
+    return constants
 
 
 def _matters(attribute: str) -> bool:
@@ -302,6 +318,13 @@ def _matters(attribute: str) -> bool:
         "_tracker",
         "_tracked",
         "_auto_config",
+        "name",
+        "_path",
+        "_parent_path",
+        "built",
+        "_called",
+        "seed",  # which a variable has been made of
+        "_trainable_variables_indices",
     }
 
 
@@ -313,14 +336,15 @@ def _namespace(kind: str) -> Any:
     return keras.optimizers.schedules if kind == "optimizers.schedules" else getattr(keras, kind)
 
 
-def _check_function(function: Any, place: str) -> None:
+def _check_function(function: Any, place: str) -> str:
     module = getattr(function, "__module__", None) or ""
-    name = getattr(function, "__name__", repr(function))
+    name: str = getattr(function, "__name__", repr(function))
     is_known = module.startswith("keras.src.")
     if module.startswith("keras.src.activations"):
         is_known = name in PROVEN["activations"]
     if not is_known:
         raise UnprovenError(f"{place} is the function {name!r}")
+    return name
 
 
 def _check_origin(cls: type, place: str) -> None:
@@ -364,7 +388,7 @@ def _without_names(config: Any, names: dict[str, int], is_layer: bool = True) ->
             plain[key] = names.setdefault(value, len(names))
         elif key in ("input_layers", "output_layers"):
             plain[key] = _numbered(value, names)
-        elif "initializer" not in key:  # which has done its work
+        elif "initializer" not in key and key != "seed":  # which have done their work
             plain[key] = _without_names(value, names, is_layer)
     return plain
 

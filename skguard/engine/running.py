@@ -65,7 +65,7 @@ def train(model: keras.Model, x: Any, y: Any, *, engine: str, **arguments: Any) 
     """
     arguments = _DEFAULTS | arguments
     if engine == "keras":
-        reason = "asked for"
+        reason = "engine='keras' asks for it"
     else:
         try:
             with _prepared(model, x, y, arguments) as (fused, graph, rows, held_out, plan):

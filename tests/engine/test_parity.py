@@ -4,13 +4,11 @@ import keras
 import numpy as np
 import pytest
 from keras import layers as L  # noqa: N812
+from parity import assert_same_training, trace_on_another
 
-from skguard import engine
 from skguard.engine import keras_internals
-from skguard.engine.graphs import STORE
 from skguard.engine.proven import PROVEN
 from skguard.engine.rows import Rows
-from parity import assert_same_training, same, trace_on_another, train_both
 
 rng = np.random.default_rng(0)
 
@@ -286,10 +284,19 @@ CASES = {
         lambda: dense(
             *(
                 L.Dense(6, kernel_initializer=name, bias_initializer="random_normal")
-                for name in (
-                    "glorot_normal he_normal he_uniform lecun_normal lecun_uniform ones "
-                    "orthogonal random_uniform truncated_normal variance_scaling zeros"
-                ).split()
+                for name in [
+                    "glorot_normal",
+                    "he_normal",
+                    "he_uniform",
+                    "lecun_normal",
+                    "lecun_uniform",
+                    "ones",
+                    "orthogonal",
+                    "random_uniform",
+                    "truncated_normal",
+                    "variance_scaling",
+                    "zeros",
+                ]
             ),
             L.Dense(6, bias_initializer=keras.initializers.Constant(0.5)),
         ),
