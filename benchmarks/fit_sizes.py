@@ -20,6 +20,7 @@ import numpy as np
 
 from skguard import engine
 
+ROW = "{:15} {:>8} {:>6} {:>10} {:>10} {:>7}"
 RNG = np.random.default_rng(0)
 
 
@@ -126,9 +127,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="up to 10 000 rows, one pair")
     quick = parser.parse_args().quick
-    print(
-        f"{'model':15s} {'rows':>8s} {'batch':>6s} {'Keras ms':>10s} {'fused ms':>10s} {'ratio':>7s}"
-    )
+    print(ROW.format("model", "rows", "batch", "Keras ms", "fused ms", "ratio"))
     for name, n_rows, batch_size in CASES:
         if quick and n_rows > 10_000:
             continue
@@ -146,10 +145,8 @@ def main():
             pairs.append((keras_seconds, fused_seconds))
         theirs_ms, ours_ms = (1e3 * statistics.median(p) for p in zip(*pairs, strict=True))
         ratio = statistics.median(a / b for a, b in pairs)
-        print(
-            f"{name:15s} {n_rows:8d} {batch_size:6d} {theirs_ms:10.1f} {ours_ms:10.2f} {ratio:7.1f}",
-            flush=True,
-        )
+        figures = f"{theirs_ms:.1f}", f"{ours_ms:.2f}", f"{ratio:.1f}"
+        print(ROW.format(name, n_rows, batch_size, *figures), flush=True)
 
 
 if __name__ == "__main__":

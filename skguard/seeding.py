@@ -163,7 +163,7 @@ def _seed_streams(seed: int) -> None:
     np.random.seed(seed)
     set_global_attribute(_KERAS_SEED, seed)
     context._seed = _WatchedSeed(seed)
-    context._rng = random.Random(seed)
+    context._rng = random.Random(seed)  # noqa: S311 - what TensorFlow itself uses
     if _WatchedSeed.was_used:
         context.clear_kernel_cache()
 

@@ -404,7 +404,6 @@ class _Step:
 def _trace_step(model: keras.Model, step: Any, rows: Rows, size: int | None) -> _Step:
     logs = _Logs()
 
-    @tf.autograph.experimental.do_not_convert
     def on_batch(*tensors: tf.Tensor) -> list[tf.Tensor]:
         nonlocal logs
         *data, places = tensors

@@ -22,6 +22,8 @@ from typing import Any, TypeVar
 import keras
 import numpy as np
 
+from skguard.engine import leftovers
+
 __all__ = ["STORE", "Graph", "GraphStore", "clear_graphs", "variables_of"]
 
 _MAX_GRAPHS = 16
@@ -91,7 +93,7 @@ class Graph:
                 raise ValueError("The model's variables differ from those the graph was traced on.")
             handles = [v.value.handle for v in variables]
             for function, order in zip(self.functions, self._orders, strict=True):
-                function.set_external_captures([handles[i] for i in order])
+                function.set_external_captures([handles[i] for i in order if i is not None])
         elif model is not self._own_model():
             raise ValueError("The graph works on the model that it was traced on alone.")
         self._model = weakref.ref(model)
@@ -150,6 +152,8 @@ class GraphStore:
                 graph = None
         if graph is None:
             graph = trace()
+            leftovers.note("graph")
+            leftovers.drop_gradients()
         yield graph
         graph.release()
         self._keep(key, graph)

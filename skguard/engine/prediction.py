@@ -51,7 +51,6 @@ class PredictionGraph(Graph):
         super().__init__(model, [_over_batches(step, rows) if in_loops else step])
 
     def _trace_step(self, model: keras.Model, rows: Rows, size: int | None) -> Any:
-        @tf.autograph.experimental.do_not_convert
         def on_batch(*tensors: tf.Tensor) -> list[tf.Tensor]:
             *data, places = tensors
             outputs = model.predict_step(rows.batch(data, tf.ensure_shape(places, [size])))

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import numbers
 import re
+import sys
 import types
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -98,7 +99,7 @@ PROVEN: dict[str, frozenset[str]] = {
         """
     ),
 }
-"""For each part of Keras, the classes and functions whose graphs are known to serve other models."""
+"""For each part of Keras, what is known to compute alike in the graph of another model."""
 
 _KINDS: dict[str, type] = {
     "layers": keras.layers.Layer,
@@ -323,6 +324,8 @@ def _matters(attribute: str) -> bool:
         "_parent_path",
         "built",
         "_called",
+        "build",  # which Keras wraps, and which is over
+        "quantize",
         "seed",  # which a variable has been made of
         "_trainable_variables_indices",
     }
@@ -337,11 +340,15 @@ def _namespace(kind: str) -> Any:
 
 
 def _check_function(function: Any, place: str) -> str:
+    """The name of a function of Keras's; found by that name, not just said to be there."""
     module = getattr(function, "__module__", None) or ""
-    name: str = getattr(function, "__name__", repr(function))
-    is_known = module.startswith("keras.src.")
+    name: str = getattr(function, "__qualname__", repr(function))
+    found: Any = sys.modules.get(module) if module.startswith("keras.src.") else None
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    is_known = found is function
     if module.startswith("keras.src.activations"):
-        is_known = name in PROVEN["activations"]
+        is_known = is_known and name in PROVEN["activations"]
     if not is_known:
         raise UnprovenError(f"{place} is the function {name!r}")
     return name

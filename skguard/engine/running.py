@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from skguard.engine import choosing
+from skguard.engine import choosing, leftovers
 from skguard.engine.choosing import UnsuitableError
 
 __all__ = ["TrainingRun", "predict", "train"]
@@ -77,7 +77,10 @@ def train(model: keras.Model, x: Any, y: Any, *, engine: str, **arguments: Any) 
             raise ValueError(
                 f"engine='fused' cannot run this training: {reason}. Use engine='auto'."
             )
-    return TrainingRun(model.fit(x=x, y=y, **arguments).history, "keras", reason)
+    history = model.fit(x=x, y=y, **arguments).history
+    leftovers.note("Keras's own training")
+    leftovers.drop_gradients()
+    return TrainingRun(history, "keras", reason)
 
 
 @contextlib.contextmanager
@@ -89,7 +92,7 @@ def _prepared(
     # TensorFlow, which these stand on, is there: the model has its backend.
     from skguard.engine import fused, keras_internals, proven
     from skguard.engine.epochs import BatchesGraph, EpochsGraph
-    from skguard.engine.graphs import STORE
+    from skguard.engine.graphs import STORE, variables_of
     from skguard.engine.rows import Rows, class_weights_by_row, split_last
 
     weights, held_out_data = arguments["sample_weight"], arguments["validation_data"]
@@ -114,7 +117,10 @@ def _prepared(
         # NumPy's stream, which is seeded for a fit and which the order of rows comes from here.
         seed=int(np.random.randint(2**31)) if arguments["shuffle"] else 0,
     )
+    n_before = len(variables_of(model))
     keras_internals.build(model, rows.example())
+    if n_before < len(variables_of(model)):
+        leftovers.note("variable", len(variables_of(model)))
     model.make_train_function()
     with contextlib.ExitStack() as stack:
         try:

@@ -1,5 +1,6 @@
 """Graphs are shared only where that is right, held within bounds, and by one user at a time."""
 
+import functools
 import gc
 import multiprocessing
 import os
@@ -52,26 +53,64 @@ def signature(model, data):
         (lambda: dense(8), lambda: dense(dtype="float16")),
         (lambda: dense(8), lambda: dense(trainable=False)),
         (lambda: dense(8), lambda: dense(kernel_regularizer="l2")),
-        (lambda: dense(kernel_regularizer="l2"), lambda: dense(kernel_regularizer=keras.regularizers.L2(0.5))),
-        (lambda: dense(kernel_constraint="max_norm"), lambda: dense(kernel_constraint=keras.constraints.MaxNorm(3))),
-        (lambda: sequential(keras.layers.Dropout(0.1)), lambda: sequential(keras.layers.Dropout(0.2))),
-        (lambda: sequential(keras.layers.LeakyReLU(0.1)), lambda: sequential(keras.layers.LeakyReLU(0.2))),
-        (lambda: sequential(keras.layers.Activation("relu", name="a")), lambda: sequential(keras.layers.Activation("tanh", name="a"))),
-        (lambda: sequential(keras.layers.ReLU(name="relu")), lambda: sequential(keras.layers.ReLU(max_value=1.0, name="relu"))),
+        (
+            lambda: dense(kernel_regularizer="l2"),
+            lambda: dense(kernel_regularizer=keras.regularizers.L2(0.5)),
+        ),
+        (
+            lambda: dense(kernel_constraint="max_norm"),
+            lambda: dense(kernel_constraint=keras.constraints.MaxNorm(3)),
+        ),
+        (
+            lambda: sequential(keras.layers.Dropout(0.1)),
+            lambda: sequential(keras.layers.Dropout(0.2)),
+        ),
+        (
+            lambda: sequential(keras.layers.LeakyReLU(0.1)),
+            lambda: sequential(keras.layers.LeakyReLU(0.2)),
+        ),
+        (
+            lambda: sequential(keras.layers.Activation("relu", name="a")),
+            lambda: sequential(keras.layers.Activation("tanh", name="a")),
+        ),
+        (
+            lambda: sequential(keras.layers.ReLU(name="relu")),
+            lambda: sequential(keras.layers.ReLU(max_value=1.0, name="relu")),
+        ),
         (lambda: sequential(loss="mse"), lambda: sequential(loss="mae")),
-        (lambda: sequential(loss=keras.losses.Huber(1.0)), lambda: sequential(loss=keras.losses.Huber(2.0))),
+        (
+            lambda: sequential(loss=keras.losses.Huber(1.0)),
+            lambda: sequential(loss=keras.losses.Huber(2.0)),
+        ),
         (lambda: sequential(), lambda: sequential(metrics=["mae"])),
         (lambda: sequential(metrics=["mae"]), lambda: sequential(weighted_metrics=["mae"])),
-        (lambda: sequential(metrics=["mae"]), lambda: sequential(metrics=[keras.metrics.MeanAbsoluteError(name="x")])),
-        (lambda: sequential(), lambda: sequential(loss_weights=[2.0])),
-        (lambda: sequential(optimizer="sgd"), lambda: sequential(optimizer=keras.optimizers.SGD(momentum=0.5))),
-        (lambda: sequential(optimizer=keras.optimizers.Adam(beta_1=0.8)), lambda: sequential(optimizer=keras.optimizers.Adam(beta_1=0.7))),
         (
-            lambda: sequential(optimizer=keras.optimizers.SGD(keras.optimizers.schedules.ExponentialDecay(0.1, 5, 0.5))),
-            lambda: sequential(optimizer=keras.optimizers.SGD(keras.optimizers.schedules.ExponentialDecay(0.1, 5, 0.6))),
+            lambda: sequential(metrics=["mae"]),
+            lambda: sequential(metrics=[keras.metrics.MeanAbsoluteError(name="x")]),
+        ),
+        (lambda: sequential(), lambda: sequential(loss_weights=[2.0])),
+        (
+            lambda: sequential(optimizer="sgd"),
+            lambda: sequential(optimizer=keras.optimizers.SGD(momentum=0.5)),
+        ),
+        (
+            lambda: sequential(optimizer=keras.optimizers.Adam(beta_1=0.8)),
+            lambda: sequential(optimizer=keras.optimizers.Adam(beta_1=0.7)),
+        ),
+        (
+            lambda: sequential(
+                optimizer=keras.optimizers.SGD(
+                    keras.optimizers.schedules.ExponentialDecay(0.1, 5, 0.5)
+                )
+            ),
+            lambda: sequential(
+                optimizer=keras.optimizers.SGD(
+                    keras.optimizers.schedules.ExponentialDecay(0.1, 5, 0.6)
+                )
+            ),
         ),
     ],
-)  # fmt: skip
+)
 def test_models_that_compute_otherwise_share_nothing(one, other, data):
     first, second, again = signature(one(), data), signature(other(), data), signature(one(), data)
     assert first != second
@@ -107,6 +146,11 @@ def own_function(x):
 own_function.__name__ = own_function.__qualname__ = "relu"
 
 
+@functools.wraps(keras.activations.relu)
+def in_disguise(x):
+    return keras.ops.tanh(x)
+
+
 def own_layer(base, **members):
     return type("Dense", (base,), members)
 
@@ -137,6 +181,8 @@ def quantized_policy():
     ("build", "reason"),
     [
         (lambda: dense(activation=own_function), "is the function 'relu'"),
+        (lambda: dense(activation=in_disguise), "is the function 'relu'"),
+        (lambda: dense(activation=keras.layers.ReLU(0.5).call), "is the function 'ReLU.call'"),
         (lambda: dense(kernel_regularizer=lambda w: 0.1), "function"),
         (lambda: sequential(keras.layers.Lambda(lambda x: x)), "Lambda"),
         (lambda: sequential(adapted()), "Normalization"),
@@ -147,13 +193,18 @@ def quantized_policy():
         (lambda: sequential(quantized_policy()), "Lambda"),
         (lambda: sequential(loss=lambda y, p: keras.ops.mean(y - p)), "the loss is the function"),
         (lambda: sequential(metrics=[lambda y, p: keras.ops.mean(y - p)]), "function"),
-        (lambda: sequential(loss=type("MeanSquaredError", (keras.losses.MeanSquaredError,), {})()), "MeanSquaredError"),
+        (
+            lambda: sequential(
+                loss=type("MeanSquaredError", (keras.losses.MeanSquaredError,), {})()
+            ),
+            "MeanSquaredError",
+        ),
         (lambda: sequential(metrics=[type("AUC", (keras.metrics.AUC,), {})()]), "AUC"),
         (lambda: sequential(optimizer=type("Adam", (keras.optimizers.Adam,), {})()), "Adam"),
         (lambda: sequential(optimizer=keras.optimizers.SGD(lambda: 0.1)), "function"),
         (lambda: sequential(optimizer=keras.optimizers.Lamb()), "Lamb"),
     ],
-)  # fmt: skip
+)
 def test_what_is_not_known_shares_nothing_and_says_why(build, reason, data):
     model = build()
     keras_internals.build(model, Rows.of(*data).example())

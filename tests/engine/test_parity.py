@@ -36,6 +36,16 @@ def activated(names):
     return dense(*stack, optimizer="sgd")
 
 
+def initialized():
+    names = """
+        GlorotNormal HeNormal HeUniform LecunNormal LecunUniform Ones Orthogonal RandomUniform
+        TruncatedNormal VarianceScaling Zeros
+    """
+    for name in names.split():
+        yield L.Dense(6, kernel_initializer=name, bias_initializer="random_normal")
+    yield L.Dense(6, bias_initializer=keras.initializers.Constant(0.5))
+
+
 def regression(loss="mse", optimizer="adam", **compiled):
     stack = L.Dense(16, "tanh"), L.Dense(1)
     return sequential((8,), *stack, loss=loss, optimizer=optimizer, **compiled)
@@ -280,29 +290,7 @@ CASES = {
         (8,),
         "class",
     ),
-    "initializers": (
-        lambda: dense(
-            *(
-                L.Dense(6, kernel_initializer=name, bias_initializer="random_normal")
-                for name in [
-                    "glorot_normal",
-                    "he_normal",
-                    "he_uniform",
-                    "lecun_normal",
-                    "lecun_uniform",
-                    "ones",
-                    "orthogonal",
-                    "random_uniform",
-                    "truncated_normal",
-                    "variance_scaling",
-                    "zeros",
-                ]
-            ),
-            L.Dense(6, bias_initializer=keras.initializers.Constant(0.5)),
-        ),
-        (8,),
-        "class",
-    ),
+    "initializers": (lambda: dense(*initialized()), (8,), "class"),
     "mixed precision": (mixed, (8,), "class"),
     # losses
     "binary": (binary, (8,), "sign"),

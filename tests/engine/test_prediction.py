@@ -40,7 +40,7 @@ def model():
 
 
 @pytest.fixture
-def X(rng):
+def X(rng):  # noqa: N802 - the name that it has everywhere
     return rng.standard_normal((100, 8)).astype("float32")
 
 
