@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Iterable
 from typing import Any
 
@@ -48,6 +49,13 @@ def check_training(model: keras.Model, arguments: dict[str, Any]) -> None:
     for name in ("max_epochs", "max_steps_per_epoch"):
         if getattr(keras.config, name, lambda: None)():
             raise UnsuitableError(f"keras.config.{name}() is set")
+    for name in ("epochs", "initial_epoch", "batch_size", "validation_batch_size"):
+        if not isinstance(arguments.get(name), numbers.Integral | None):
+            raise UnsuitableError(f"{name}={arguments[name]!r} is no whole number")
+        if (arguments.get(name) or 0) >= 2**31:
+            raise UnsuitableError(f"{name}={arguments[name]!r} is too large")
+    if not isinstance(arguments.get("validation_freq"), int | list):
+        raise UnsuitableError(f"validation_freq={arguments.get('validation_freq')!r}")
     held_out = arguments.get("validation_data")
     if held_out is not None and not (
         isinstance(held_out, tuple | list) and 2 <= len(held_out) <= 3
@@ -71,6 +79,8 @@ def check_model(model: keras.Model, methods: Iterable[str] = _PREDICTION_METHODS
     for name in methods:
         if name in vars(model) or getattr(type(model), name) is not getattr(keras.Model, name):
             raise UnsuitableError(f"the model has its own {name}()")
+    if not isinstance(getattr(model, "steps_per_execution", 1), numbers.Integral):
+        raise UnsuitableError(f"steps_per_execution={model.steps_per_execution!r}")
     if model.run_eagerly or tf.config.functions_run_eagerly():
         raise UnsuitableError("the model runs eagerly")
     if keras_internals.has_distribution(model):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
 from skguard.engine import keras_internals
+from skguard.engine.choosing import UnsuitableError
 from skguard.engine.epochs import EpochsGraph, TrainingGraph
 from skguard.engine.rows import Rows
 
@@ -108,15 +109,20 @@ def _has(callback: keras.callbacks.Callback, hook: str) -> bool:
 
 
 def train(
-    model: keras.Model, graph: TrainingGraph, rows: Rows, held_out: Rows | None, plan: Plan
+    model: keras.Model,
+    borrow: Callable[[], TrainingGraph],
+    rows: Rows,
+    held_out: Rows | None,
+    plan: Plan,
 ) -> keras.callbacks.History:
     """Train `model` as ``Model.fit`` does, callbacks and all.
 
     Parameters
     ----------
     model : keras.Model
-    graph : TrainingGraph
-        Bound to the model.
+    borrow : callable
+        Returns a graph that is bound to the model as it is now. It is called at once, before
+        anything else, and again when a callback has changed what Keras would then trace.
     rows : Rows
     held_out : Rows or None
         What to evaluate on.
@@ -126,25 +132,22 @@ def train(
     -------
     keras.callbacks.History
     """
-    return _Training(model, graph, rows, held_out, plan).run()
+    return _Training(model, borrow, rows, held_out, plan).run()
 
 
 class _Training:
     def __init__(
         self,
         model: keras.Model,
-        graph: TrainingGraph,
+        borrow: Callable[[], TrainingGraph],
         rows: Rows,
         held_out: Rows | None,
         plan: Plan,
     ) -> None:
-        self.model, self.graph, self.rows, self.held_out, self.plan = (
-            model,
-            graph,
-            rows,
-            held_out,
-            plan,
-        )
+        self.model, self.rows, self.held_out, self.plan = model, rows, held_out, plan
+        self.borrow, self.graph = borrow, borrow()
+        # Keras traces at the first batch, so what callbacks set before that counts.
+        self.settings: Any = keras_internals.settings(model)
         self.n_batches = -(-rows.n_rows // plan.batch_size)
         self.n_test_batches = (
             0 if held_out is None else -(-held_out.n_rows // plan.validation_batch_size)
@@ -158,8 +161,6 @@ class _Training:
             steps=self.n_batches,
             model=model,
         )
-        self.hooks = _Hooks(self.callbacks.callbacks)
-        graph.expect(plan.batch_size, plan.validation_batch_size)
         self.block = 1
 
     def run(self) -> keras.callbacks.History:
@@ -168,7 +169,9 @@ class _Training:
         model.make_train_function()  # a callback may look for it, and use it
         if self.held_out is not None:
             model.make_test_function()
+        self.traced = model.train_function
         self.callbacks.on_train_begin()
+        self.hooks = _Hooks(self.callbacks.callbacks)
         last_logs = None
         epoch = keras_internals.initial_epoch(model) or plan.initial_epoch
         while epoch < plan.epochs:
@@ -191,6 +194,8 @@ class _Training:
         graph = self.graph
         hooks = self.hooks
         if not (hooks.only_reads_logs and isinstance(graph, EpochsGraph)):
+            return 1
+        if self.model.stop_training or self.settings is not None:
             return 1
         if hooks.moves_rate and not isinstance(self.model.optimizer.learning_rate, keras.Variable):
             return 1
@@ -257,7 +262,7 @@ class _Training:
                     logs |= {f"val_{name}": value for name, value in result.test[done].items()}
                 self.callbacks.on_epoch_end(epoch + done, logs)
                 done += 1
-                if model.stop_training or self._rate() != before:
+                if hooks.may_go_back and (model.stop_training or self._rate() != before):
                     break
         except BaseException:
             if hooks.may_go_back and done < n_epochs:
@@ -301,6 +306,8 @@ class _Training:
         hooks = self.hooks
         if hooks.train_batch or hooks.test or not self.graph.runs_epochs:
             return False
+        if self.model.stop_training or self.settings is not None:
+            return False
         seconds = self._epoch_seconds()
         return seconds is not None and seconds < _SECONDS_A_CALL
 
@@ -310,7 +317,8 @@ class _Training:
         logs: dict[str, Any] = {}
         begin = 0
         while begin < self.n_batches:
-            n = steps if batch_hooks else _chunk(self.graph.batch_seconds)
+            one_execution = batch_hooks or model.stop_training  # after which Keras looks
+            n = steps if one_execution else _chunk(self.graph.batch_seconds)
             end = min(begin + n, self.n_batches)
             if batch_hooks:
                 self.callbacks.on_train_batch_begin(begin)
@@ -334,7 +342,8 @@ class _Training:
         begin = 0
         nothing = (self.n_batches, self.n_batches)
         while begin < self.n_test_batches:
-            n = steps if batch_hooks else _chunk(self.graph.evaluation_seconds)
+            one_execution = batch_hooks or model.stop_evaluating
+            n = steps if one_execution else _chunk(self.graph.evaluation_seconds)
             end = min(begin + n, self.n_test_batches)
             if batch_hooks:
                 self.callbacks.on_test_batch_begin(begin)
@@ -350,6 +359,7 @@ class _Training:
     def _call(
         self, order: np.ndarray, batches: tuple[int, int], test_batches: tuple[int, int] = (0, 0)
     ) -> Any:
+        self._keep_up()
         return self.graph.run(
             self.rows,
             self.held_out,
@@ -360,6 +370,23 @@ class _Training:
             test_batches=test_batches,
             test_batch_size=self.plan.validation_batch_size,
         )
+
+    def _keep_up(self) -> None:
+        """Take another graph where Keras would trace anew: a callback has seen to that."""
+        model = self.model
+        changed = self.settings not in (None, keras_internals.settings(model))
+        self.settings = None
+        if not changed and model.train_function is self.traced:
+            return
+        model.make_train_function(force=changed)
+        self.traced = model.train_function
+        try:
+            self.graph = self.borrow()
+        except UnsuitableError as error:
+            raise RuntimeError(
+                f"A callback has changed the model so that {error}, which this engine cannot "
+                "train. Use engine='keras'."
+            ) from error
 
     def _show(self, n_batches: int, logs: dict[str, Any]) -> None:
         for bar in self.hooks.bars:

@@ -11,7 +11,7 @@ from typing import Any
 
 import keras
 
-__all__ = ["all_layers", "build", "has_distribution", "initial_epoch"]
+__all__ = ["all_layers", "build", "has_distribution", "initial_epoch", "settings"]
 
 
 def build(model: keras.Model, batch: Any) -> None:
@@ -66,6 +66,34 @@ def _build_compiled(model: keras.Model, batch: Any) -> bool:
         if part is not None:
             part.built = False
     return False
+
+
+def settings(model: keras.Model) -> list[Any]:
+    """What layers and optimizer hold: plain values, such as a rate, and which objects.
+
+    A trace makes constants of these. What changes by use alone is left out.
+    """
+    plain = bool | int | float | str
+    return [
+        (name, value if isinstance(value, plain) else id(value))
+        for part in (model, *all_layers(model), model.optimizer)
+        if part is not None
+        for name, value in vars(part).items()
+        if name not in _CHANGE_BY_USE and not name.startswith("_self_")
+    ]
+
+
+_CHANGE_BY_USE = {
+    "stop_training",
+    "stop_evaluating",
+    "stop_predicting",
+    "train_function",
+    "test_function",
+    "predict_function",
+    "history",
+    "built",
+    "_called",
+}
 
 
 def has_distribution(model: keras.Model) -> bool:

@@ -152,7 +152,13 @@ def _weights_like(y: Any, sample_weight: Any) -> Any:
     if sample_weight is None or not keras.tree.is_nested(y):
         return sample_weight
     if isinstance(sample_weight, list | tuple | dict):
+        try:
+            keras.tree.assert_same_structure(y, sample_weight)
+        except ValueError as error:
+            raise UnsuitableError("sample_weight is not nested as y is") from error
         return sample_weight
+    if tuple(getattr(sample_weight, "shape", ())[1:]) not in ((), (1,)):
+        raise UnsuitableError("one sample_weight for several outputs needs one weight a row")
     return keras.tree.map_structure(lambda _: sample_weight, y)
 
 

@@ -68,8 +68,8 @@ def train(model: keras.Model, x: Any, y: Any, *, engine: str, **arguments: Any) 
         reason = "engine='keras' asks for it"
     else:
         try:
-            with _prepared(model, x, y, arguments) as (fused, graph, rows, held_out, plan):
-                history = fused.train(model, graph, rows, held_out, plan).history
+            with _prepared(model, x, y, arguments) as (fused, borrow, rows, held_out, plan):
+                history = fused.train(model, borrow, rows, held_out, plan).history
             return TrainingRun(history, "fused", "gives what Keras gives, faster")
         except UnsuitableError as error:
             reason = str(error)
@@ -91,7 +91,7 @@ def _prepared(
     choosing.check_training(model, arguments)
     # TensorFlow, which these stand on, is there: the model has its backend.
     from skguard.engine import fused, keras_internals, proven
-    from skguard.engine.epochs import BatchesGraph, EpochsGraph
+    from skguard.engine.epochs import BatchesGraph, EpochsGraph, TrainingGraph
     from skguard.engine.graphs import STORE, variables_of
     from skguard.engine.rows import Rows, class_weights_by_row, split_last
 
@@ -122,33 +122,37 @@ def _prepared(
     if n_before < len(variables_of(model)):
         leftovers.note("variable", len(variables_of(model)))
     model.make_train_function()
+    sizes = (
+        rows.one_size(plan.batch_size),
+        held_out.one_size(plan.validation_batch_size) if held_out is not None else None,
+    )
     with contextlib.ExitStack() as stack:
-        try:
+
+        def borrow() -> TrainingGraph:
             try:
                 signature: Any = proven.training_signature(model)
             except proven.UnprovenError:
                 signature = None
             in_loops = signature is not None and proven.is_same_in_loops(signature)
+            if model.steps_per_execution > 1 and not in_loops:
+                raise UnsuitableError("it has code of its own, and steps_per_execution is faster")
             kind = EpochsGraph if in_loops else BatchesGraph
             # A graph of its own serves a model until it is compiled anew, as Keras's does.
             owner = signature or weakref.ref(model.train_function)
-            sizes = (
-                rows.one_size(plan.batch_size),
-                held_out.one_size(plan.validation_batch_size) if held_out is not None else None,
-            )
             key = ("train", owner, rows.key, None if held_out is None else held_out.key, sizes)
-            graph = stack.enter_context(
-                STORE.lend(
-                    key,
-                    model,
-                    lambda: kind(model, rows, held_out, sizes),
+            try:
+                graph = stack.enter_context(
+                    STORE.lend(key, model, lambda: kind(model, rows, held_out, sizes))
                 )
-            )
-        except UnsuitableError:
-            raise
-        except Exception as error:  # Keras's own training says what is wrong, if anything is
-            raise UnsuitableError(f"the model cannot be traced: {_first_line(error)}") from error
-        yield fused, graph, rows, held_out, plan
+            except UnsuitableError:
+                raise
+            except Exception as error:  # Keras's own training says what is wrong, if anything is
+                reason = f"the model cannot be traced: {_first_line(error)}"
+                raise UnsuitableError(reason) from error
+            graph.expect(plan.batch_size, plan.validation_batch_size)
+            return graph
+
+        yield fused, borrow, rows, held_out, plan
 
 
 def _first_line(error: Exception) -> str:

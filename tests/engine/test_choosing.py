@@ -30,6 +30,11 @@ class GlobalNoise(keras.layers.Layer):
         return x + tf.random.normal(tf.shape(x)) if training else x
 
 
+class Own(keras.layers.Layer):
+    def call(self, x):
+        return 2 * x
+
+
 class NoDict(keras.Sequential):
     def train_step(self, data):
         return super().train_step(data)["loss"]
@@ -74,6 +79,12 @@ REASONS = {
         {"validation_split": 0.5, "validation_steps": 1},
         "validation_steps is given",
     ),
+    "several steps a call": (
+        lambda: build(keras.Sequential, Own(), steps_per_execution=3),
+        {},
+        "steps_per_execution is faster",
+    ),
+    "large batches": (build, {"batch_size": 2**31}, "too large"),
     "global stream": (lambda: build(keras.Sequential, GlobalNoise()), {}, "global stream"),
 }
 
@@ -116,9 +127,24 @@ def test_a_distributed_model_is_left_to_keras(data):
     assert (run.engine, run.reason) == ("keras", "the model is distributed")
 
 
+def two_outputs():
+    x = keras.Input((4,))
+    model = keras.Model(x, [keras.layers.Dense(1)(x), keras.layers.Dense(1)(x)])
+    model.compile("sgd", ["mse", "mse"])
+    return model
+
+
+def test_weights_that_do_not_fit_several_outputs_are_an_error_of_keras(data):
+    X, y = data
+    for weights in (np.ones((20, 3)), [np.ones(20)]):
+        with pytest.raises(ValueError, match="sample_weight"):
+            engine.train(two_outputs(), X, [y, y], engine="auto", **FIT, sample_weight=weights)
+
+
 def test_errors_in_the_data_are_those_of_keras(data):
     X, y = data
     for arguments, message in (
+        ({"x": X, "y": y, "validation_split": 0.5, "validation_freq": (1, 2)}, "validation_freq"),
         ({"x": X, "y": y[:5]}, "cardinality"),
         ({"x": X[:, :2], "y": y}, "incompatible"),
         ({"x": X, "y": y, "validation_split": 1.0}, "validation_split"),

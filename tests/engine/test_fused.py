@@ -1,6 +1,7 @@
 """Training in the fused engine: arguments, callbacks and data as in ``Model.fit``."""
 
 import contextlib
+import threading
 import time
 
 import keras
@@ -94,9 +95,9 @@ def test_held_out_weights_count(data):
 
 
 @pytest.mark.parametrize("steps", [2, 3, 100])
-def test_steps_per_execution_change_nothing_but_the_calls_of_callbacks(steps, any_build, data):
+def test_steps_per_execution_change_nothing_but_the_calls_of_callbacks(steps, data):
     def builder():
-        model = any_build()
+        model = build()
         model.steps_per_execution = steps
         return model
 
@@ -319,7 +320,7 @@ def assert_same_records(records):
 )
 def test_callbacks_see_the_same_hooks_and_logs(hooks, steps, any_build, data):
     def builder():
-        model = any_build()
+        model = any_build() if steps == 1 else build()
         model.steps_per_execution = steps
         return model
 
@@ -333,6 +334,7 @@ def test_callbacks_see_the_same_hooks_and_logs(hooks, steps, any_build, data):
     ("hook", "n"),
     [
         ("on_train_begin", 1),
+        ("on_epoch_begin", 1),
         ("on_epoch_begin", 2),
         ("on_train_batch_end", 2),
         ("on_train_batch_begin", 5),
@@ -367,6 +369,94 @@ def test_evaluation_stops_where_keras_would_stop(data):
         build, *data, callbacks=[make], validation_split=0.3, validation_batch_size=2
     )
     assert_same_records(records)
+
+
+@pytest.mark.parametrize("hook", ["on_train_begin", "on_epoch_begin"])
+def test_a_flag_set_before_the_first_batch_lets_keras_run_one(hook, any_build, data):
+    def stop(name, args, model):
+        model.stop_training = True
+
+    make, _ = recorder(hook, act=stop)
+    theirs, _ = assert_same_training(
+        any_build, *data, callbacks=[make], validation_split=0.3, epochs=6
+    )
+    assert int(theirs.optimizer.iterations) == 1
+
+
+def test_a_flag_set_from_outside_stops_epochs_that_run_many_at_a_call(data):
+    def make(side):
+        class Watch(keras.callbacks.Callback):
+            def on_train_begin(self, logs=None):
+                threading.Timer(0.7, lambda: setattr(self.model, "stop_training", True)).start()
+
+        return Watch()
+
+    model = build()
+    started = time.perf_counter()
+    arguments = FIT | {"epochs": 10**6, "callbacks": [make("ours")]}
+    run = engine.train(model, *data, engine="fused", **arguments)
+    assert time.perf_counter() - started < 3
+    n_epochs = len(run.history["loss"])
+    assert int(model.optimizer.iterations) == 4 * n_epochs > 0
+
+
+def test_evaluation_that_is_stopped_before_it_begins_runs_one_batch(data):
+    def stop(name, args, model):
+        model.stop_evaluating = True
+
+    make, _ = recorder("on_test_begin", act=stop)
+    assert_same_training(
+        build, *data, callbacks=[make], validation_split=0.3, validation_batch_size=2
+    )
+
+
+def test_hooks_that_appear_when_training_begins_are_called(data):
+    counts = {"ours": 0, "theirs": 0}
+
+    def make(side):
+        class Late(keras.callbacks.Callback):
+            def on_train_begin(self, logs=None):
+                self.on_train_batch_end = lambda batch, logs=None: self.count()
+
+            def count(self):
+                counts[side] += 1
+
+        return Late()
+
+    assert_same_training(build, *data, callbacks=[make])
+    assert counts["ours"] == counts["theirs"] == 12
+
+
+def test_what_a_callback_makes_keras_trace_anew_is_traced_anew(any_build, data):
+    def freeze(name, args, model):
+        if args[0] == 1:
+            model.layers[0].trainable = False
+            model.make_train_function(force=True)
+
+    make, _ = recorder("on_epoch_begin", act=freeze)
+    assert_same_training(any_build, *data, callbacks=[make], epochs=4)
+
+
+def build_with_dropout():
+    layers = [keras.layers.Dense(8, "relu"), keras.layers.Dropout(0.5, seed=1)]
+    model = keras.Sequential([keras.Input((4,)), *layers, keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    return model
+
+
+CHANGES = {
+    "rate": lambda model: setattr(model.layers[1], "rate", 0.1),
+    "frozen": lambda model: setattr(model.layers[0], "trainable", False),
+    "activation": lambda model: setattr(model.layers[0], "activation", keras.activations.tanh),
+    "clipnorm": lambda model: setattr(model.optimizer, "clipnorm", 0.01),
+}
+
+
+@pytest.mark.parametrize("hook", ["on_train_begin", "on_epoch_begin", "on_train_batch_begin"])
+@pytest.mark.parametrize("name", CHANGES)
+def test_what_callbacks_change_before_keras_would_have_traced_counts(name, hook, data):
+    make, _ = recorder(hook, act=lambda _, args, model: CHANGES[name](model))
+    assert_same_training(build_with_dropout, *data, callbacks=[make], epochs=3)
 
 
 def early(**settings):
@@ -538,8 +628,6 @@ class Slow(keras.layers.Layer):
 
 
 def test_a_flag_set_from_outside_stops_within_a_second(data):
-    import threading
-
     X, y = np.tile(data[0], (20, 1)), np.tile(data[1], (20, 1))
     model = keras.Sequential([keras.Input((4,)), Slow(), keras.layers.Dense(1)])
     model.compile("sgd", "mse")
