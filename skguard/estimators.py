@@ -517,7 +517,7 @@ class GuardedKerasClassifier(GuardedKerasBase, KerasClassifier):
 
     Parameters
     ----------
-    model, optimizer, loss, metrics, callbacks, epochs, batch_size, random_state, ...
+    model, optimizer, loss, metrics, callbacks, epochs, batch_size, random_state, engine, ...
         All parameters of `GuardedKerasBase`, with the same defaults.
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes, ``{label: weight}``; multiplied with ``sample_weight``.
@@ -527,7 +527,7 @@ class GuardedKerasClassifier(GuardedKerasBase, KerasClassifier):
     classes_ : ndarray of shape (n_classes,)
         The labels, in the order of the columns of ``predict_proba``.
     n_classes_ : int
-    model_, callbacks_, history_, n_features_in_, feature_names_in_, ...
+    model_, callbacks_, history_, engine_, engine_reason_, n_features_in_, ...
         As in `GuardedKerasBase`.
 
     Examples
@@ -682,12 +682,12 @@ class GuardedKerasRegressor(GuardedKerasBase, KerasRegressor):
 
     Parameters
     ----------
-    model, optimizer, loss, metrics, callbacks, epochs, batch_size, random_state, ...
+    model, optimizer, loss, metrics, callbacks, epochs, batch_size, random_state, engine, ...
         All parameters of `GuardedKerasBase`, with the same defaults.
 
     Attributes
     ----------
-    model_, callbacks_, history_, n_features_in_, feature_names_in_, ...
+    model_, callbacks_, history_, engine_, engine_reason_, n_features_in_, ...
         As in `GuardedKerasBase`.
 
     Examples

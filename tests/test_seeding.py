@@ -447,3 +447,52 @@ def test_a_release_that_moved_a_stream_still_fits_by_seed(
     first = numbers_of(noisy.fit(*blobs))
     for again in (noisy, clone(noisy)):
         assert all(map(compare, numbers_of(again.fit(*blobs)), first))
+
+
+# ---- TensorFlow's kernels -----------------------------------------------------------------
+
+
+@pytest.fixture
+def clears(monkeypatch):
+    """The times that TensorFlow's kernels were thrown away."""
+    context = seeding._eager_context()
+    cleared, clear = [], context.clear_kernel_cache
+
+    def counted():
+        cleared.append(1)
+        clear()
+
+    monkeypatch.setattr(context, "clear_kernel_cache", counted)
+    monkeypatch.setattr(seeding._WatchedSeed, "was_used", False)
+    return cleared
+
+
+def test_seeding_keeps_kernels_where_no_operation_kept_its_place_in_a_stream(clears):
+    for _ in range(2):
+        with seeding.seeded(0):
+            keras.random.normal((2,))
+            keras.layers.Dense(2).build((None, 3))
+    assert clears == []
+
+
+def test_operations_with_a_place_in_a_stream_start_again_with_each_seeding(clears):
+    def draw():
+        with seeding.seeded(0):
+            return [float(tf.random.uniform((), seed=5)) for _ in range(2)] + [
+                float(tf.random.normal(())) for _ in range(2)
+            ]
+
+    with seeding.seeded(0):
+        tf.function(lambda: tf.random.normal(()))()
+    first = draw()
+    assert len(set(first)) == 4
+    assert draw() == first
+    assert len(clears) > 0
+
+
+def test_the_watched_seed_gives_the_numbers_of_keras():
+    with seeding.preserved():
+        keras.utils.set_random_seed(3)
+        expected = float(tf.random.normal(())), float(tf.random.uniform((), seed=5))
+    with seeding.seeded(3):
+        assert (float(tf.random.normal(())), float(tf.random.uniform((), seed=5))) == expected

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import inspect
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -129,10 +129,7 @@ def _prepared(
     with contextlib.ExitStack() as stack:
 
         def borrow() -> TrainingGraph:
-            try:
-                signature: Any = proven.training_signature(model)
-            except proven.UnprovenError:
-                signature = None
+            signature = _signature(proven.training_signature, model)
             in_loops = signature is not None and proven.is_same_in_loops(signature)
             if model.steps_per_execution > 1 and not in_loops:
                 raise UnsuitableError("it has code of its own, and steps_per_execution is faster")
@@ -153,6 +150,13 @@ def _prepared(
             return graph
 
         yield fused, borrow, rows, held_out, plan
+
+
+def _signature(describe: Callable[[keras.Model], str], model: keras.Model) -> str | None:
+    try:
+        return describe(model)
+    except Exception:  # what cannot be described shares nothing, whatever the reason
+        return None
 
 
 def _first_line(error: Exception) -> str:
@@ -200,10 +204,7 @@ def _predict_fused(model: keras.Model, x: Any, **arguments: Any) -> Any:
         try:
             if not model.built:
                 raise UnsuitableError("the model is not built")
-            try:
-                signature: Any = proven.prediction_signature(model)
-            except proven.UnprovenError:
-                signature = None
+            signature = _signature(proven.prediction_signature, model)
             owner = signature or weakref.ref(model.predict_function)
             in_loops = signature is not None and proven.is_same_in_loops(signature)
             batch_size = arguments.get("batch_size") or 32
