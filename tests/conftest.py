@@ -78,3 +78,32 @@ def regressor():
         verbose=0,
         random_state=0,
     )
+
+
+@pytest.fixture(autouse=True)
+def no_graphs_from_elsewhere(request):
+    """Tests of the engine start without graphs, and leave none."""
+    if "engine" not in request.path.parts:
+        yield
+        return
+    from skguard.engine import clear_graphs
+
+    clear_graphs()
+    yield
+    clear_graphs()
+
+
+@pytest.fixture
+def n_traces(monkeypatch):
+    """The training graphs that were traced, in a list."""
+    from skguard.engine import epochs
+
+    traced = []
+    trace = epochs.TrainingGraph.__init__
+
+    def count(self, *args):
+        trace(self, *args)
+        traced.append(self)
+
+    monkeypatch.setattr(epochs.TrainingGraph, "__init__", count)
+    return traced
