@@ -183,7 +183,7 @@ def quantized_policy():
         (lambda: dense(activation=own_function), "is the function 'relu'"),
         (lambda: dense(activation=in_disguise), "is the function 'relu'"),
         (lambda: dense(activation=keras.layers.ReLU(0.5).call), "is the function 'ReLU.call'"),
-        (lambda: dense(kernel_regularizer=lambda w: 0.1), "function"),
+        (lambda: dense(kernel_regularizer=own_layer(keras.regularizers.L2)()), "Dense"),
         (lambda: sequential(keras.layers.Lambda(lambda x: x)), "Lambda"),
         (lambda: sequential(adapted()), "Normalization"),
         (lambda: sequential(own_layer(keras.layers.Dense)(4)), "Dense"),

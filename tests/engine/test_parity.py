@@ -508,8 +508,14 @@ def data_of(name, n=44):
     return (x.astype("float64") if name == "float64 rows" else x), targets(kind, n)
 
 
-@pytest.mark.parametrize("n_rows", [44, 48], ids=["a short batch", "full batches"])
-@pytest.mark.parametrize("name", CASES)
+# With batches of 16, 44 rows end in a short batch. 48 do not, which TensorFlow optimizes for.
+FULL_BATCHES = ["transformer", "lstm", "batch normalization", "swish", "two outputs", "adamw"]
+
+
+@pytest.mark.parametrize(
+    ("name", "n_rows"),
+    [*((name, 44) for name in CASES), *((name, 48) for name in FULL_BATCHES)],
+)
 def test_numbers_equal_those_of_keras_also_on_a_graph_traced_on_another_model(
     name, n_rows, n_traces
 ):
