@@ -1,4 +1,4 @@
-"""What the guards around a fit cost: skguard, scikeras and plain Keras, side by side.
+"""What the guards around a fit cost: skguard on Keras's engine, scikeras and plain Keras.
 
     python benchmarks/fit_overhead.py [repeats]
 
@@ -43,15 +43,15 @@ def plain_keras(X, y, epochs):
     return model.fit(X, y, epochs=epochs, verbose=0).history["loss"]
 
 
-def with_estimator(estimator, X, y, epochs):
-    estimator = estimator(build, epochs=epochs, verbose=0, random_state=SEED)
+def with_estimator(estimator, X, y, epochs, **settings):
+    estimator = estimator(build, epochs=epochs, verbose=0, random_state=SEED, **settings)
     return list(estimator.fit(X, y).history_["loss"])
 
 
 PEERS = {
     "Keras": plain_keras,
     "scikeras": lambda *args: with_estimator(KerasRegressor, *args),
-    "skguard": lambda *args: with_estimator(GuardedKerasRegressor, *args),
+    "skguard": lambda *args: with_estimator(GuardedKerasRegressor, *args, engine="keras"),
 }
 
 

@@ -30,11 +30,12 @@ class StoppedAt(keras.callbacks.Callback):
 
 
 epochs = []
-stop = keras.callbacks.EarlyStopping("val_loss", patience=5, restore_best_weights=True)
 network = GuardedKerasRegressor(
     build,
-    callbacks=[stop, StoppedAt()],
-    validation_split=0.2,
+    callbacks=StoppedAt(),
+    early_stopping=True,
+    validation_fraction=0.2,
+    n_iter_no_change=5,
     epochs=100,
     batch_size=32,
     verbose=0,
@@ -60,4 +61,7 @@ for i in results["rank_test_score"].argsort():
         f"{', '.join(map(str, epochs[3 * i : 3 * i + 3]))}"
     )
 best = search.best_estimator_["model"]
-print(f"The best, fitted on all rows, stopped after epoch {len(best.history_['loss'])} of 100.")
+print(
+    f"The best, fitted on all rows, ended for {best.stop_reason_} after {best.n_epochs_} of 100 "
+    f"epochs, with the weights of epoch {best.best_epoch_}."
+)

@@ -29,13 +29,19 @@ class TrainingData:
     y: Any
     sample_weight: np.ndarray | None = None
 
-    def without_zero_weights(self) -> TrainingData:
-        """Drop the rows that weigh nothing, as scikit-learn's estimators in effect do."""
-        if self.sample_weight is None or np.all(self.sample_weight != 0):
+    def rows_that_weigh(self) -> np.ndarray:
+        """The rows that weigh something: scikit-learn's estimators in effect drop the others."""
+        if self.sample_weight is None:
+            return np.arange(self.X.shape[0])
+        return np.flatnonzero(self.sample_weight)
+
+    def take(self, rows: np.ndarray) -> TrainingData:
+        """Some of the rows, or all of them without a copy."""
+        if len(rows) == self.X.shape[0] and np.array_equal(rows, np.arange(len(rows))):
             return self
-        kept = np.flatnonzero(self.sample_weight)
-        y = None if self.y is None else self.y[kept]
-        return TrainingData(self.X[kept], y, self.sample_weight[kept])
+        y = None if self.y is None else self.y[rows]
+        weights = None if self.sample_weight is None else self.sample_weight[rows]
+        return TrainingData(self.X[rows], y, weights)
 
 
 def check_features(estimator: Any, X: Any, *, reset: bool) -> Any:

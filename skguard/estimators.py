@@ -3,15 +3,33 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import dataclasses
+import time
+import warnings
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import keras
 import numpy as np
 from scikeras.wrappers import KerasClassifier, KerasRegressor
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.class_weight import compute_sample_weight
 
-from skguard import arrays, engine, fresh, packing, parameters, preflight, seeding
+from skguard import (
+    arrays,
+    attempts,
+    engine,
+    forks,
+    fresh,
+    holdout,
+    packing,
+    parameters,
+    preflight,
+    seeding,
+)
+from skguard.callbacks import ScorerMonitor
+from skguard.callbacks.scorer_monitor import scorer_name
 from skguard.repairs import RepairedWrapper
 
 __all__ = ["GuardedKerasBase", "GuardedKerasClassifier", "GuardedKerasRegressor"]
@@ -69,8 +87,11 @@ class GuardedKerasBase(RepairedWrapper):
         are used as they are by the estimator that you construct; its clones, as in a search,
         write to ``fit-<id>/`` beside the path. ``{fit_id}`` in a path becomes that id.
         ``skguard.callbacks.Shared`` opts out of all this.
-    validation_split : float, default=0.0
-        Share of the rows, the last ones, that is held out to compute ``val_`` metrics.
+    validation_split : float, int, splitter or iterable of (train, test), default=0.0
+        Which rows are held out, never to be trained on, to compute ``val_`` metrics. A float is
+        a share of the rows, the last ones, as in Keras. A scikit-learn splitter gives its first
+        split, ``TimeSeriesSplit`` its last; an int one fold of so many, stratified for
+        classifiers.
     shuffle : bool, default=True
         Whether to shuffle the rows before each epoch.
     run_eagerly : bool, default=False
@@ -84,6 +105,43 @@ class GuardedKerasBase(RepairedWrapper):
         callbacks and history are those of ``keras.Model.fit``, bit for bit, but the order of
         shuffled rows is another, and another in each epoch. "keras" is Keras's own ``fit``.
         "auto" is "fused" wherever that is possible; ``engine_reason_`` says why not.
+    early_stopping : bool, default=False
+        Whether to stop ``fit`` when the score on held-out rows no longer improves, and to go
+        back to the weights of the best epoch. Holds out `validation_fraction` of the rows,
+        unless `validation_split`, ``X_val`` or ``validation_data`` says which.
+    validation_fraction : float, default=None
+        Share of the rows that is held out, drawn at random, stratified for classifiers where
+        every class has enough rows. None holds out 0.1 where `early_stopping` needs rows, and
+        else nothing.
+    n_iter_no_change : int, default=10
+        After how many epochs without improvement `early_stopping` stops.
+    tol : float, default=1e-4
+        What counts as an improvement for `early_stopping`: more than this.
+    scoring : str or callable, default=None
+        A scikit-learn scorer that is computed on the held-out rows after each epoch, and that
+        `early_stopping` looks at; in ``history_`` as ``val_<name>``. None looks at
+        ``val_loss``. Without held-out rows it has no effect.
+    on_nan : {"fail", "stop", "ignore"}, default="fail"
+        What follows when the loss or a weight is not finite. "fail" raises `DivergedError`, so
+        that a search gives the fit its ``error_score``; "stop" ends training with the weights
+        of the last finite epoch, or of the best one where early stopping restores them;
+        "ignore" trains on, as Keras does.
+    max_fit_seconds : float, default=None
+        Wall-clock time that ``fit`` may take, in seconds, building the model and retries
+        included. Looked at several times a second, between batches: then training ends with
+        the weights that it has, or the best ones where early stopping restores them. An epoch
+        that was not over does not count. None is no limit.
+    max_retries : int, default=0
+        How often a fit that raised is tried again, with a new model and another seed, derived
+        from `random_state`. Not after errors in the input, `FailedTrialError` and
+        `ForkedProcessError`, and not where ``partial_fit`` or ``warm_start`` go on with a
+        trained model.
+    retry_on : exception class or tuple of them, default=(Exception,)
+        Which errors are worth another try.
+    retry_with : callable, default=None
+        Called as ``retry_with(attempt, error, params)`` before each retry, with the number of
+        the attempt that failed, counted from 0; returns a dict of parameters to change for
+        the next attempt alone, such as ``{"batch_size": 16}``.
     **kwargs : dict
         Arguments of the model function, and routed parameters: ``model__``, ``optimizer__``,
         ``loss__``, ``metrics__``, ``callbacks__``, ``compile__``, ``fit__``, ``predict__`` and
@@ -97,6 +155,21 @@ class GuardedKerasBase(RepairedWrapper):
         The callbacks that trained, with what they recorded and the paths that they wrote to.
     history_ : dict of str to list of float
         One value for each metric and epoch.
+    n_epochs_ : int
+        How many epochs the model was trained for: those in ``history_``.
+    best_epoch_ : int or None
+        The best epoch, as a place in ``history_``: where early stopping found it, or else where
+        ``val_loss`` is lowest; None without either.
+    stop_reason_ : {"max_epochs", "early_stopping", "time_budget", "diverged", "callback"}
+        Why training ended; "callback" is one that set ``stop_training``.
+    holdout_ : ndarray of int, or None
+        Which rows of X were held out.
+    attempts_ : list of Attempt
+        The tries of the last fit, with ``number``, ``seconds``, ``changes`` and, for those that
+        failed, ``error``, ``message`` and ``traceback``. The last one succeeded; where none
+        did, the list is the ``attempts`` of the exception.
+    fit_seconds_ : float
+        What the last fit took, all attempts together.
     engine_ : {"fused", "keras"}
         Which engine trained the model.
     engine_reason_ : str
@@ -135,11 +208,21 @@ class GuardedKerasBase(RepairedWrapper):
         validation_batch_size: int | None = None,
         verbose: int = 1,
         callbacks: Any = None,
-        validation_split: float = 0.0,
+        validation_split: Any = 0.0,
         shuffle: bool = True,
         run_eagerly: bool = False,
         epochs: int = 1,
         engine: str = "auto",
+        early_stopping: bool = False,
+        validation_fraction: float | None = None,
+        n_iter_no_change: int = 10,
+        tol: float = 1e-4,
+        scoring: Any = None,
+        on_nan: str = "fail",
+        max_fit_seconds: float | None = None,
+        max_retries: int = 0,
+        retry_on: Any = (Exception,),
+        retry_with: Callable[[int, Exception, dict[str, Any]], Any] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -161,13 +244,32 @@ class GuardedKerasBase(RepairedWrapper):
             **kwargs,
         )
         self.engine = engine
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.scoring = scoring
+        self.on_nan = on_nan
+        self.max_fit_seconds = max_fit_seconds
+        self.max_retries = max_retries
+        self.retry_on = retry_on
+        self.retry_with = retry_with
 
     # ---- training -------------------------------------------------------------------------
 
     def fit(
-        self, X: Any, y: Any = None, sample_weight: Any = None, **kwargs: Any
+        self,
+        X: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+        groups: Any = None,
+        **kwargs: Any,
     ) -> GuardedKerasBase:
-        """Build a model and train it on all rows.
+        """Build a model and train it on all rows but those that are held out.
 
         Parameters
         ----------
@@ -177,9 +279,16 @@ class GuardedKerasBase(RepairedWrapper):
             Targets.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the rows; never modified. Rows of weight 0 are left out.
+        X_val, y_val, sample_weight_val : like X, y, sample_weight, default=None
+            Rows to validate with, instead of rows of X. ``Pipeline(transform_input=["X_val"])``
+            transforms them as it does X, once ``set_fit_request(X_val=True, y_val=True)`` asks
+            for them.
+        groups : array-like of shape (n_samples,), default=None
+            For a splitter in ``validation_split``, such as ``GroupShuffleSplit``.
         **kwargs : dict
             Arguments of ``keras.Model.fit`` for this fit alone, such as ``epochs``.
-            Parameters named ``fit__epochs`` do the same for every fit.
+            Parameters named ``fit__epochs`` do the same for every fit. ``validation_data`` is
+            encoded as X and y are.
 
         Returns
         -------
@@ -192,19 +301,21 @@ class GuardedKerasBase(RepairedWrapper):
         ValueError
             Before training: if a parameter is one that nothing takes or that would never be
             used, X, y or the weights are not usable, or the model and its loss do not fit y.
+            After the first epoch: if a callback monitors what is not logged.
         TypeError
             Before training: if `model` or a callback is of a wrong type, ``**kwargs`` has a
             name that Keras does not know, or an object cannot be copied.
+        DivergedError
+            If the loss or a weight is not finite and ``on_nan="fail"``.
+        ForkedProcessError
+            If TensorFlow was used before this process was forked, and would hang.
         """
-        epochs = kwargs.pop("epochs", getattr(self, "fit__epochs", self.epochs))
-        initial_epoch = kwargs.pop("initial_epoch", 0)
         self._train(
             X,
             y,
             sample_weight,
+            given=_Given(X_val, y_val, sample_weight_val, groups),
             warm_start=self.warm_start,
-            epochs=epochs,
-            initial_epoch=initial_epoch,
             fresh_callbacks=True,
             **kwargs,
         )
@@ -231,7 +342,7 @@ class GuardedKerasBase(RepairedWrapper):
         TypeError
             If ``epochs`` or ``initial_epoch`` is given.
         ValueError
-            As in ``fit``.
+            As in ``fit``, and with ``early_stopping=True``, which needs more than one epoch.
         """
         for name in ("epochs", "initial_epoch"):
             if name in kwargs:
@@ -239,10 +350,16 @@ class GuardedKerasBase(RepairedWrapper):
                     f"partial_fit() takes no argument {name!r}: it always trains for one epoch, "
                     "the one after the last. Use fit() to choose."
                 )
+        if self.early_stopping:
+            raise ValueError(
+                "early_stopping=True is for fit(): partial_fit() trains one epoch, and whoever "
+                "calls it decides when to stop."
+            )
         self._train(
             X,
             y,
             sample_weight,
+            given=_Given(),
             warm_start=True,
             epochs=1,
             initial_epoch=self.current_epoch,
@@ -255,47 +372,115 @@ class GuardedKerasBase(RepairedWrapper):
         X: Any,
         y: Any,
         sample_weight: Any,
+        *,
+        given: _Given,
         warm_start: bool,
-        epochs: int,
-        initial_epoch: int,
         fresh_callbacks: bool = False,
         **kwargs: Any,
     ) -> None:
+        forks.check_not_forked()
         with seeding.LOCK, self._unchanged_on_error():
+            started = time.monotonic()
             engine.take_share()
             parameters.check_names(self)
             parameters.check_call_names("fit", kwargs)
-            extra_callbacks = kwargs.pop("callbacks", None)
-            batch_size = getattr(self, "fit__batch_size", self.batch_size)
-            batch_size = kwargs.get("batch_size", batch_size)
-            preflight.check_numbers(epochs=epochs, batch_size=batch_size)
-            engine.check_engine(self.engine)
+            self._check_settings(kwargs)
+            deadline = None if self.max_fit_seconds is None else started + self.max_fit_seconds
+            goes_on = warm_start and self.initialized_
+
+            def attempt(number: int, changes: dict[str, Any]) -> None:
+                with self._unchanged_on_error(), self._with_params(changes):
+                    if changes:
+                        with attempts.no_retry():
+                            self._check_settings(kwargs)
+                    self._attempt_number = number
+                    self._attempt(
+                        X,
+                        y,
+                        sample_weight,
+                        given=given,
+                        warm_start=warm_start,
+                        deadline=deadline,
+                        fresh_callbacks=fresh_callbacks,
+                        **kwargs,
+                    )
+                    del self._attempt_number
+
+            # What has been trained on cannot be had anew, so there is one attempt only.
+            rule = attempts.Rule(
+                0 if goes_on else self.max_retries, self.retry_on, self.retry_with, deadline
+            )
+            self.attempts_ = attempts.run(attempt, rule, self.get_params())
+            self.fit_seconds_ = time.monotonic() - started
+
+    def _check_settings(self, kwargs: dict[str, Any]) -> None:
+        engine.check_engine(self.engine)
+        preflight.check_settings(
+            self,
+            epochs=self._fit_argument("epochs", kwargs),
+            batch_size=self._fit_argument("batch_size", kwargs),
+            validation_split=self._fit_argument("validation_split", kwargs),
+        )
+
+    def _fit_argument(self, name: str, kwargs: dict[str, Any]) -> Any:
+        """An argument of ``keras.Model.fit``: of this call, of every fit, or the parameter."""
+        routed = getattr(self, f"fit__{name}", getattr(self, name, None))
+        return kwargs.get(name, routed)
+
+    def _attempt(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        *,
+        given: _Given,
+        warm_start: bool,
+        deadline: float | None,
+        fresh_callbacks: bool,
+        callbacks: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        with attempts.no_retry():
             weights = arrays.check_weights(sample_weight, X)
-            if warm_start and self.initialized_:
-                X, y = self._validate_data(X, y)
-                if fresh_callbacks or not self._callbacks_are_current():
-                    self._initialize_callbacks()
-            else:
-                X, y = self._initialize(X, y)
-            self.model_ = self._own_model()
-            self._ensure_compiled_model()
+        if warm_start and self.initialized_:
+            X, y = self._validate_data(X, y)
+            if fresh_callbacks or not self._callbacks_are_current():
+                self._initialize_callbacks()
+        else:
+            X, y = self._initialize(X, y)
+        self.model_ = self._own_model()
+        self._ensure_compiled_model()
+        with attempts.no_retry():
             weights = self._weigh_classes(y, weights)
-            data = arrays.TrainingData(X, y, weights).without_zero_weights()
-            encoded_y = self.target_encoder_.transform(data.y)
-            encoded_X = self.feature_encoder_.transform(data.X)
-            self._check_model_compatibility(encoded_y)
+            data = arrays.TrainingData(X, y, weights)
+            train, held_out = self._hold_out(data, given, kwargs)
+        encoded_X = self.feature_encoder_.transform(train.X)
+        encoded_y = self.target_encoder_.transform(train.y)
+        self._check_model_compatibility(encoded_y)
+        with attempts.no_retry():
             preflight.check_inputs(self.model_, encoded_X)
-            self._encode_validation_data(kwargs)
-            with self._with_callbacks(extra_callbacks):
-                self._fit_keras_model(
-                    encoded_X,
-                    encoded_y,
-                    sample_weight=data.sample_weight,
-                    warm_start=warm_start,
-                    epochs=epochs,
-                    initial_epoch=initial_epoch,
-                    **kwargs,
-                )
+        kwargs |= {"validation_split": 0.0, "validation_data": self._encoded(held_out)}
+        kwargs["epochs"] = self._fit_argument("epochs", kwargs)
+        kwargs.setdefault("initial_epoch", 0)
+        with self._with_callbacks(callbacks, held_out):
+            with attempts.no_retry():
+                preflight.check_monitors(self.callbacks_, held_out is not None)
+                preflight.check_schedules(self.model_, self.callbacks_)
+            self._fit_keras_model(
+                encoded_X,
+                encoded_y,
+                sample_weight=train.sample_weight,
+                warm_start=warm_start,
+                limits=engine.Limits(self.on_nan, deadline),
+                **kwargs,
+            )
+        if self.stop_reason_ == "time_budget" and not self.n_epochs_:
+            warnings.warn(
+                f"max_fit_seconds={self.max_fit_seconds!r} was over before the first epoch was: "
+                "history_ is empty, and the model has seen part of the rows once, or none.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
 
     def initialize(self, X: Any, y: Any = None) -> GuardedKerasBase:
         """Build the model and do not train it, to predict with weights that it brings along.
@@ -312,6 +497,7 @@ class GuardedKerasBase(RepairedWrapper):
         -------
         self
         """
+        forks.check_not_forked()
         with seeding.LOCK, self._unchanged_on_error():
             parameters.check_names(self)
             self._initialize(X, y)
@@ -320,32 +506,132 @@ class GuardedKerasBase(RepairedWrapper):
     def _weigh_classes(self, y: Any, weights: np.ndarray | None) -> np.ndarray | None:
         return weights
 
-    def _encode_validation_data(self, kwargs: dict[str, Any]) -> None:
-        """Encode ``fit(validation_data=(X, y))`` as X and y are; leave datasets alone."""
-        data = kwargs.get("validation_data")
-        if not isinstance(data, tuple | list) or len(data) < 2 or not hasattr(data[0], "shape"):
-            return
-        X, y = self._validate_data(data[0], data[1])
-        kwargs["validation_data"] = (
-            self.feature_encoder_.transform(X),
-            self.target_encoder_.transform(y),
-            *data[2:],
+    # ---- rows to validate with ------------------------------------------------------------
+
+    def _hold_out(
+        self, data: arrays.TrainingData, given: _Given, kwargs: dict[str, Any]
+    ) -> tuple[arrays.TrainingData, Any]:
+        """The rows to train on, and those to validate with.
+
+        Returns
+        -------
+        train : TrainingData
+        held_out : TrainingData, None, or what ``validation_data`` was if that is no tuple
+        """
+        rows = data.rows_that_weigh()
+        validation_data = self._fit_argument("validation_data", kwargs)
+        validation_split = self._fit_argument("validation_split", kwargs)
+        self.holdout_: np.ndarray | None = None
+        if given.X_val is None and not (given.y_val is None and given.sample_weight_val is None):
+            raise ValueError("y_val and sample_weight_val are given without X_val. Give X_val too.")
+        if given.X_val is not None:
+            if validation_data is not None:
+                raise ValueError("X_val and validation_data are both given. Give one of them.")
+            validation_data = (given.X_val, given.y_val, given.sample_weight_val)
+        if validation_data is not None:
+            return data.take(rows), self._validated(validation_data)
+        fraction = self.validation_fraction
+        if self.early_stopping and fraction is None and not holdout.is_set(validation_split):
+            fraction = 0.1
+        data = data.take(rows)
+        sides = holdout.split(
+            data,
+            validation_split=validation_split,
+            validation_fraction=fraction,
+            groups=None if given.groups is None else _groups(given.groups, rows),
+            is_classifier=isinstance(self, ClassifierMixin),
+            seed=seeding.resolve(self.random_state),
+        )
+        if sides is None:
+            return data, None
+        self.holdout_ = rows[sides[1]]
+        return data.take(sides[0]), data.take(sides[1])
+
+    def _validated(self, validation_data: Any) -> Any:
+        """Rows to validate with that the caller brought; datasets are Keras's to read."""
+        if not isinstance(validation_data, tuple | list) or not 1 <= len(validation_data) <= 3:
+            return validation_data
+        X, y, sample_weight = (*validation_data, None, None)[:3]
+        X, y = self._validate_data(X, y)
+        return arrays.TrainingData(X, y, arrays.check_weights(sample_weight, X))
+
+    def _encoded(self, held_out: Any) -> Any:
+        if not isinstance(held_out, arrays.TrainingData):
+            return held_out
+        return (
+            self.feature_encoder_.transform(held_out.X),
+            None if held_out.y is None else self.target_encoder_.transform(held_out.y),
+            held_out.sample_weight,
         )
 
+    # ---- callbacks ------------------------------------------------------------------------
+
     @contextlib.contextmanager
-    def _with_callbacks(self, extra: Any) -> Iterator[None]:
-        """Train with callbacks that were given to ``fit`` itself, beside the parameters'."""
-        if self._n_extra_callbacks:  # those of the last partial_fit were for that one alone
+    def _with_callbacks(self, extra: Any, held_out: Any) -> Iterator[None]:
+        """Train with more callbacks than the parameters': for this one call alone."""
+        if self._n_extra_callbacks:  # those of the last partial_fit
             self.callbacks_ = self.callbacks_[: -self._n_extra_callbacks]
             self._n_extra_callbacks = 0
+        added = self._own_callbacks(held_out)
         if extra is not None:
-            made = self._make_callbacks({"callbacks": extra}, routed={})["callbacks"]
-            self.callbacks_ = self.callbacks_ + made
-            self._n_extra_callbacks = len(made)
+            added = self._make_callbacks({"callbacks": extra}, routed={})["callbacks"] + added
+        self.callbacks_ = self.callbacks_ + added
+        self._n_extra_callbacks = len(added)
+        scores = [c for c in self.callbacks_ if isinstance(c, ScorerMonitor)]
         try:
+            if isinstance(held_out, arrays.TrainingData):
+                with attempts.no_retry():
+                    for callback in scores:
+                        callback.attach(
+                            self._as_fitted(), held_out.X, held_out.y, held_out.sample_weight
+                        )
             yield
         finally:
+            for callback in scores:
+                callback.detach()
             self._fit_paths.tidy()
+
+    def _own_callbacks(self, held_out: Any) -> list[keras.callbacks.Callback]:
+        """What ``scoring`` and ``early_stopping`` ask for."""
+        if held_out is None:
+            return []
+        own: list[keras.callbacks.Callback] = []
+        if self.scoring is not None:
+            own.append(ScorerMonitor(self.scoring))
+        if self.early_stopping:
+            own.append(
+                keras.callbacks.EarlyStopping(
+                    "val_loss" if self.scoring is None else f"val_{scorer_name(self.scoring)}",
+                    mode="min" if self.scoring is None else "max",
+                    min_delta=self.tol,
+                    patience=self.n_iter_no_change,
+                    restore_best_weights=True,
+                )
+            )
+        return own
+
+    def _as_fitted(self) -> GuardedKerasBase:
+        """This estimator, able to predict with the model that is being trained."""
+        view = object.__new__(type(self))
+        view.__dict__.update(vars(self))
+        view._predict_callbacks = []
+        view.verbose = 0
+        return view
+
+    @contextlib.contextmanager
+    def _with_params(self, changes: dict[str, Any]) -> Iterator[None]:
+        """Have other parameters inside; whoever catches what is raised puts them back."""
+        if not changes:
+            yield
+            return
+        before = {name: vars(self)[name] for name in self._get_param_names()}
+        with attempts.no_retry():
+            self.set_params(**changes)
+        yield
+        for name in self._get_param_names():
+            if name not in before:
+                delattr(self, name)
+        self.__dict__.update(before)
 
     @contextlib.contextmanager
     def _unchanged_on_error(self) -> Iterator[None]:
@@ -486,6 +772,9 @@ class GuardedKerasBase(RepairedWrapper):
             return {name: packing.pack(value) for name, value in state.items()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        if forks.is_forked_late():  # fit and predict will say so; unpacking would hang
+            self.__dict__.update(state)
+            return
         engine.take_share()  # what is unpickled below may start TensorFlow
         with seeding.preserved():
             super().__setstate__({name: packing.unpack(v) for name, v in state.items()})
@@ -493,6 +782,23 @@ class GuardedKerasBase(RepairedWrapper):
             for callback in self.callbacks_:
                 callback._model = self.model_
             self._callbacks_made_from = self._callback_parameters()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Given:
+    """What ``fit`` is given besides X, y and weights, of which see there."""
+
+    X_val: Any = None
+    y_val: Any = None
+    sample_weight_val: Any = None
+    groups: Any = None
+
+
+def _groups(groups: Any, rows: np.ndarray) -> np.ndarray:
+    groups = np.asarray(groups)
+    if groups.ndim != 1 or len(groups) <= rows.max():
+        raise ValueError(f"groups has shape {groups.shape}, and must have one group a row of X.")
+    return groups[rows]
 
 
 def _same_labels(known: np.ndarray | None, announced: Any) -> bool:
@@ -566,11 +872,21 @@ class GuardedKerasClassifier(GuardedKerasBase, KerasClassifier):
         validation_batch_size: int | None = None,
         verbose: int = 1,
         callbacks: Any = None,
-        validation_split: float = 0.0,
+        validation_split: Any = 0.0,
         shuffle: bool = True,
         run_eagerly: bool = False,
         epochs: int = 1,
         engine: str = "auto",
+        early_stopping: bool = False,
+        validation_fraction: float | None = None,
+        n_iter_no_change: int = 10,
+        tol: float = 1e-4,
+        scoring: Any = None,
+        on_nan: str = "fail",
+        max_fit_seconds: float | None = None,
+        max_retries: int = 0,
+        retry_on: Any = (Exception,),
+        retry_with: Callable[[int, Exception, dict[str, Any]], Any] | None = None,
         class_weight: Any = None,
         **kwargs: Any,
     ) -> None:
@@ -591,18 +907,47 @@ class GuardedKerasClassifier(GuardedKerasBase, KerasClassifier):
             run_eagerly=run_eagerly,
             epochs=epochs,
             engine=engine,
+            early_stopping=early_stopping,
+            validation_fraction=validation_fraction,
+            n_iter_no_change=n_iter_no_change,
+            tol=tol,
+            scoring=scoring,
+            on_nan=on_nan,
+            max_fit_seconds=max_fit_seconds,
+            max_retries=max_retries,
+            retry_on=retry_on,
+            retry_with=retry_with,
             class_weight=class_weight,
             **kwargs,
         )
 
     def fit(  # type: ignore[override]
-        self, X: Any, y: Any, sample_weight: Any = None, **kwargs: Any
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+        groups: Any = None,
+        **kwargs: Any,
     ) -> GuardedKerasClassifier:
         """Build a classifier and train it; see `GuardedKerasBase.fit`."""
+        forks.check_not_forked()
         with seeding.LOCK, self._unchanged_on_error():
             if not (self.warm_start and self.initialized_):
                 self.classes_ = None
-            super().fit(X, y, sample_weight, **kwargs)
+            super().fit(
+                X,
+                y,
+                sample_weight,
+                X_val=X_val,
+                y_val=y_val,
+                sample_weight_val=sample_weight_val,
+                groups=groups,
+                **kwargs,
+            )
         return self
 
     def partial_fit(  # type: ignore[override]
@@ -627,6 +972,7 @@ class GuardedKerasClassifier(GuardedKerasBase, KerasClassifier):
         ValueError
             If `classes` is not what the first call had, or y has a label that is not in it.
         """
+        forks.check_not_forked()
         with seeding.LOCK, self._unchanged_on_error():
             if not self.initialized_:
                 self.classes_ = None if classes is None else np.unique(classes)

@@ -21,7 +21,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from skguard import seeding
+from skguard import forks, seeding
 from skguard.exceptions import NotCopyableError
 from skguard.parameters import REQUIRED, signature_of
 
@@ -49,11 +49,15 @@ def pack(value: Any) -> Any:
     ------
     NotCopyableError
         If an object cannot be written down.
+    ForkedProcessError
+        If that would hang in this process.
     """
     if type(value) in (list, tuple):
         return type(value)(pack(item) for item in value)
     if type(value) is dict:
         return {key: pack(item) for key, item in value.items()}
+    if isinstance(value, (*_CONFIGURABLE, keras.layers.Layer)):
+        forks.check_not_forked()
     if isinstance(value, keras.Model):
         return _PackedModel.of(value)
     if isinstance(value, _CONFIGURABLE):
@@ -66,6 +70,7 @@ def pack(value: Any) -> Any:
 def unpack(value: Any) -> Any:
     """Undo `pack`."""
     if isinstance(value, Packed):
+        forks.check_not_forked()
         return value.unpack()
     if type(value) in (list, tuple):
         return type(value)(unpack(item) for item in value)

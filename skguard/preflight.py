@@ -12,17 +12,21 @@ import numpy as np
 from scikeras.utils import loss_name
 from sklearn.base import ClassifierMixin
 
+from skguard import attempts, engine, holdout
 from skguard.parameters import constructor_names, model_function
 
 __all__ = [
+    "check_batches",
     "check_callbacks",
     "check_classes",
     "check_inputs",
     "check_is_fresh",
     "check_loss",
     "check_model",
-    "check_numbers",
+    "check_monitors",
     "check_outputs",
+    "check_schedules",
+    "check_settings",
     "check_target_fits",
     "check_unused",
     "remember_trained",
@@ -151,17 +155,114 @@ def _may_add_loss(layer: keras.layers.Layer) -> bool:
     return not from_keras or getattr(layer, "activity_regularizer", None) is not None
 
 
-def check_numbers(*, epochs: Any, batch_size: Any) -> None:
-    """Refuse a number of epochs or rows that trains nothing."""
+def check_settings(estimator: Any, *, epochs: Any, batch_size: Any, validation_split: Any) -> None:
+    """Refuse parameters of fit that mean nothing, all of them in one message."""
+    problems = [*_problems_of_numbers(epochs, batch_size), *_problems_of_stopping(estimator)]
+    problems += holdout.check_rule(validation_split, estimator.validation_fraction)
+    problems += attempts.check_rule(estimator.max_retries, estimator.retry_on, estimator.retry_with)
+    if problems:
+        raise ValueError("\n".join(problems))
+
+
+def _problems_of_numbers(epochs: Any, batch_size: Any) -> list[str]:
+    problems = []
     if not isinstance(epochs, numbers.Integral) or epochs < 1:
-        raise ValueError(f"epochs={epochs!r} trains nothing. Give an int of 1 or more.")
-    if batch_size is None or batch_size == -1:
-        return
-    if not isinstance(batch_size, numbers.Integral) or batch_size < 1:
-        raise ValueError(
+        problems.append(f"epochs={epochs!r} trains nothing. Give an int of 1 or more.")
+    given = batch_size is not None and batch_size != -1
+    if given and (not isinstance(batch_size, numbers.Integral) or batch_size < 1):
+        problems.append(
             f"batch_size={batch_size!r} is no number of rows. Give an int of 1 or more, None for "
             "Keras's 32, or -1 for all rows at once."
         )
+    return problems
+
+
+def _problems_of_stopping(estimator: Any) -> list[str]:
+    problems = []
+    if not isinstance(estimator.early_stopping, bool | np.bool_):
+        problems.append(
+            f"early_stopping={estimator.early_stopping!r} is neither True nor False. A callback "
+            "goes into callbacks=."
+        )
+    patience = estimator.n_iter_no_change
+    if not _is_number(patience, numbers.Integral) or patience < 1:
+        problems.append(
+            f"n_iter_no_change={patience!r} is no number of epochs. Give an int of 1 or more."
+        )
+    tol = estimator.tol
+    if not _is_number(tol, numbers.Real) or not 0 <= tol < np.inf:
+        problems.append(f"tol={tol!r} is no tolerance. Give a number of 0.0 or more.")
+    if estimator.on_nan not in engine.ON_NAN:
+        problems.append(
+            f"on_nan={estimator.on_nan!r} is none of {', '.join(map(repr, engine.ON_NAN))}."
+        )
+    seconds = estimator.max_fit_seconds
+    if seconds is not None and (not _is_number(seconds, numbers.Real) or not seconds > 0):
+        problems.append(
+            f"max_fit_seconds={seconds!r} is no time. Give a number of seconds, or None."
+        )
+    scoring = estimator.scoring
+    if scoring is not None and not isinstance(scoring, str) and not callable(scoring):
+        problems.append(
+            f"scoring={scoring!r} is no scorer. Give one, or the name of one, such as 'roc_auc'."
+        )
+    return problems
+
+
+def _is_number(value: Any, kind: type) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
+
+
+def check_monitors(callbacks: Iterable[Any], has_hold_out: bool) -> None:
+    """Refuse callbacks that wait for a value which no epoch will have."""
+    for callback in callbacks:
+        if not engine.uses_monitor(callback) or has_hold_out:
+            continue
+        if callback.monitor.startswith("val_"):
+            raise ValueError(
+                f"monitor={callback.monitor!r} of {type(callback).__name__} is computed on rows "
+                "that are held out, and there are none. Hold some out with "
+                "validation_fraction=0.1, or monitor "
+                f"{callback.monitor.removeprefix('val_')!r}."
+            )
+
+
+def check_schedules(model: keras.Model, callbacks: Iterable[Any]) -> None:
+    """Refuse callbacks that set a learning rate which a schedule sets already."""
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    if optimizer is None or not _has_schedule(optimizer):
+        return
+    for callback in callbacks:
+        if isinstance(callback, _SET_RATES):
+            raise ValueError(
+                f"{type(callback).__name__} sets the learning rate, and the optimizer "
+                f"{optimizer.name!r} has a schedule that does so: they cannot both. Leave one "
+                "out."
+            )
+
+
+_SET_RATES = (keras.callbacks.ReduceLROnPlateau, keras.callbacks.LearningRateScheduler)
+
+
+def _has_schedule(optimizer: Any) -> bool:
+    rate = getattr(optimizer, "_learning_rate", None)
+    return isinstance(rate, keras.optimizers.schedules.LearningRateSchedule)
+
+
+def check_batches(model: keras.Model, X: Any, batch_size: int | None) -> None:
+    """Refuse batches that do not fill an input layer of a fixed batch size."""
+    if not hasattr(X, "shape"):
+        return
+    n_rows = X.shape[0]
+    inputs = getattr(model, "inputs", None) or []
+    fixed = {tensor.shape[0] for tensor in inputs} - {None}
+    for size in fixed:
+        if n_rows % size or (batch_size or 32) != size:
+            raise ValueError(
+                f"The model's input layer takes batches of {size} rows and no other, and here "
+                f"{n_rows} rows would be taken in batches of {batch_size or 32}. Leave the batch "
+                "out of the input's shape, or see that the numbers fit."
+            )
 
 
 def check_inputs(model: keras.Model, X: Any) -> None:

@@ -23,7 +23,8 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils import ClassifierTags, RegressorTags, Tags
 from sklearn.utils.validation import check_is_fitted
 
-from skguard import arrays, engine, fresh, parameters, preflight, seeding
+from skguard import arrays, attempts, engine, forks, fresh, parameters, preflight, seeding
+from skguard.callbacks import ScorerMonitor
 from skguard.paths import FitPaths
 
 __all__ = ["RepairedWrapper"]
@@ -48,6 +49,7 @@ _NewTags.__name__ = BaseWrapper.__name__
 class RepairedWrapper(BaseWrapper, _NewTags):
     """scikeras's ``BaseWrapper`` with each of its steps mended."""
 
+    _attempt_number = 0  # of the fit that runs, more than 0 in a retry
     _writes_apart = False  # whether this estimator is a clone, and so has folders of its own
     callbacks_: list[keras.callbacks.Callback]
     model_: keras.Model
@@ -159,8 +161,9 @@ class RepairedWrapper(BaseWrapper, _NewTags):
             if isinstance(self.model, keras.Model) or isinstance(self.build_fn, keras.Model):
                 return build()
             model = build(**self._model_arguments())
-        preflight.check_is_fresh(self, model)
-        preflight.check_unused(self, compiled_by_function=model.compiled)
+        with attempts.no_retry():
+            preflight.check_is_fresh(self, model)
+            preflight.check_unused(self, compiled_by_function=model.compiled)
         return model
 
     def _own_model(self) -> keras.Model:
@@ -206,8 +209,9 @@ class RepairedWrapper(BaseWrapper, _NewTags):
         preflight.check_loss(self.model_)
 
     def _check_model_compatibility(self, y: Any) -> None:
-        preflight.check_outputs(self, self.model_)
-        preflight.check_target_fits(self.model_, y)
+        with attempts.no_retry():
+            preflight.check_outputs(self, self.model_)
+            preflight.check_target_fits(self.model_, y)
 
     def _make_callbacks(
         self, given: dict[str, Any], routed: dict[str, Any]
@@ -262,11 +266,13 @@ class RepairedWrapper(BaseWrapper, _NewTags):
     # ---- steps of a fit -------------------------------------------------------------------
 
     def _initialize(self, X: Any, y: Any = None) -> tuple[Any, Any]:
-        self._random_state = seeding.resolve(self.random_state)
-        for name in ("model_", "history_", "callbacks_"):
-            self.__dict__.pop(name, None)
-        X, y = self._validate_data(X, y, reset=True)
-        preflight.check_classes(self, y)
+        with attempts.no_retry():
+            seed = seeding.resolve(self.random_state)
+            self._random_state = seeding.derive(seed, self._attempt_number)
+            for name in ("model_", "history_", "callbacks_"):
+                self.__dict__.pop(name, None)
+            X, y = self._validate_data(X, y, reset=True)
+            preflight.check_classes(self, y)
         self.target_encoder_ = self.target_encoder.fit(y)
         self.__dict__.update(getattr(self.target_encoder_, "get_metadata", dict)())
         self.feature_encoder_ = self.feature_encoder.fit(X)
@@ -293,6 +299,7 @@ class RepairedWrapper(BaseWrapper, _NewTags):
         warm_start: bool,
         epochs: int,
         initial_epoch: int,
+        limits: engine.Limits,
         **kwargs: Any,
     ) -> None:
         params = self.get_params()
@@ -304,20 +311,30 @@ class RepairedWrapper(BaseWrapper, _NewTags):
         }
         fit_args |= kwargs
         fit_args = {k: v for k, v in fit_args.items() if not k.startswith("callbacks")}
-        fit_args["callbacks"] = self.callbacks_
-        _resolve_batch_sizes(fit_args, X)
+        # What scores comes before what monitors the scores.
+        fit_args["callbacks"] = sorted(
+            self.callbacks_, key=lambda callback: not isinstance(callback, ScorerMonitor)
+        )
+        with attempts.no_retry():
+            _resolve_batch_sizes(fit_args, X)
+            preflight.check_batches(self.model_, X, fit_args.get("batch_size"))
         preflight.remember_trained(self.model_)
         seed = seeding.derive(self._random_state, initial_epoch)
         with seeding.seeded(seed), fresh.first_metric_names(), _retracing_unmentioned():
-            run = engine.train(self.model_, X, y, engine=self.engine, **fit_args)
+            run = engine.train(self.model_, X, y, engine=self.engine, limits=limits, **fit_args)
         self.engine_, self.engine_reason_ = run.engine, run.reason
         if not warm_start or not hasattr(self, "history_") or initial_epoch == 0:
             self.history_: dict[str, list[float]] = {}
+            self.n_epochs_ = 0
+        self.best_epoch_ = None if run.best_epoch is None else self.n_epochs_ + run.best_epoch
+        self.n_epochs_ += run.n_epochs
+        self.stop_reason_ = run.stop_reason
         for key, values in run.history.items():
             name = key if key == "loss" or key.startswith("val_") else _full_name(key)
             self.history_[name] = self.history_.get(name, []) + list(values)
 
     def _predict_raw(self, X: Any, **kwargs: Any) -> Any:
+        forks.check_not_forked()
         check_is_fitted(self)
         parameters.check_call_names("predict", kwargs)
         X, _ = self._validate_data(X=X)

@@ -281,7 +281,8 @@ def test_no_weights_stay_none():
 
 
 def test_rows_of_weight_zero_are_left_out_everywhere():
-    data = TrainingData(np.eye(3), np.arange(3), np.array([1.0, 0.0, 2.0])).without_zero_weights()
+    data = TrainingData(np.eye(3), np.arange(3), np.array([1.0, 0.0, 2.0]))
+    data = data.take(data.rows_that_weigh())
     np.testing.assert_array_equal(data.X, np.eye(3)[[0, 2]])
     np.testing.assert_array_equal(data.y, [0, 2])
     np.testing.assert_array_equal(data.sample_weight, [1, 2])
@@ -290,7 +291,7 @@ def test_rows_of_weight_zero_are_left_out_everywhere():
 @pytest.mark.parametrize("weights", [None, np.array([1.0, -1.0])], ids=["none", "no_zero"])
 def test_data_without_a_weight_of_zero_is_not_copied(weights):
     data = TrainingData(np.eye(2), np.arange(2), weights)
-    assert data.without_zero_weights() is data
+    assert data.take(data.rows_that_weigh()) is data
 
 
 # For any input

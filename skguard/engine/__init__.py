@@ -4,13 +4,17 @@ from skguard.engine.choosing import ENGINES, check_engine
 from skguard.engine.graphs import clear_graphs
 from skguard.engine.running import TrainingRun, predict, train
 from skguard.engine.threads import take_share
+from skguard.engine.watching import ON_NAN, Limits, uses_monitor
 
 __all__ = [
     "ENGINES",
+    "ON_NAN",
+    "Limits",
     "TrainingRun",
     "check_engine",
     "clear_graphs",
     "predict",
     "take_share",
     "train",
+    "uses_monitor",
 ]

@@ -13,6 +13,7 @@ from skguard.engine import keras_internals
 from skguard.engine.choosing import UnsuitableError
 from skguard.engine.epochs import EpochsGraph, TrainingGraph
 from skguard.engine.rows import Rows
+from skguard.engine.watching import Limits, WatchedCallbacks
 
 __all__ = ["Plan", "train"]
 
@@ -43,6 +44,8 @@ class Plan:
     ----------
     seed : int
         Of the order of rows, a new one each epoch that depends on the seed and the epoch.
+    limits : Limits
+        When training has to end before its last epoch.
     """
 
     epochs: int
@@ -54,6 +57,7 @@ class Plan:
     verbose: int
     callbacks: list[keras.callbacks.Callback]
     seed: int
+    limits: Limits = dataclasses.field(default_factory=Limits)
 
     def evaluates(self, epoch: int) -> bool:
         if isinstance(self.validation_freq, int):
@@ -114,7 +118,7 @@ def train(
     rows: Rows,
     held_out: Rows | None,
     plan: Plan,
-) -> keras.callbacks.History:
+) -> WatchedCallbacks:
     """Train `model` as ``Model.fit`` does, callbacks and all.
 
     Parameters
@@ -130,7 +134,8 @@ def train(
 
     Returns
     -------
-    keras.callbacks.History
+    WatchedCallbacks
+        The callbacks, which know why training ended; ``model.history`` is set.
     """
     return _Training(model, borrow, rows, held_out, plan).run()
 
@@ -152,18 +157,17 @@ class _Training:
         self.n_test_batches = (
             0 if held_out is None else -(-held_out.n_rows // plan.validation_batch_size)
         )
-        self.callbacks = keras.callbacks.CallbackList(
+        self.callbacks = WatchedCallbacks(
             plan.callbacks,
-            add_history=True,
-            add_progbar=plan.verbose != 0,
-            verbose=plan.verbose,
+            model,
+            plan.limits,
+            plan.verbose,
             epochs=plan.epochs,
             steps=self.n_batches,
-            model=model,
         )
         self.block = 1
 
-    def run(self) -> keras.callbacks.History:
+    def run(self) -> WatchedCallbacks:
         model, plan = self.model, self.plan
         model.stop_training = False
         model.make_train_function()  # a callback may look for it, and use it
@@ -186,7 +190,7 @@ class _Training:
         if isinstance(model.optimizer, keras.optimizers.Optimizer) and plan.epochs > 0:
             model.optimizer.finalize_variable_values(model.trainable_weights)
         self.callbacks.on_train_end(logs=last_logs)
-        return model.history
+        return self.callbacks
 
     # ---- many epochs a call ---------------------------------------------------------------
 
@@ -196,6 +200,8 @@ class _Training:
         if not (hooks.only_reads_logs and isinstance(graph, EpochsGraph)):
             return 1
         if self.model.stop_training or self.settings is not None:
+            return 1
+        if self.callbacks.needs_every_epoch:
             return 1
         if hooks.moves_rate and not isinstance(self.model.optimizer.learning_rate, keras.Variable):
             return 1
@@ -251,6 +257,7 @@ class _Training:
         )
         done = 0
         logs: dict[str, Any] = {}
+        self.callbacks.weights_are_current = False
         try:
             while done < n_epochs:
                 before = self._rate()
@@ -268,11 +275,14 @@ class _Training:
             if hooks.may_go_back and done < n_epochs:
                 graph.restore(result.states, done)
             raise
+        finally:
+            self.callbacks.weights_are_current = True
         if done < n_epochs:
             after = self._rate()
             graph.restore(result.states, done - 1)
             if after != before:
                 model.optimizer.learning_rate = after
+        self.callbacks.check_weights()
         return done, logs
 
     def _rate(self) -> float | None:
@@ -297,6 +307,8 @@ class _Training:
             self.callbacks.on_test_end(test_logs)
         else:
             logs = self._train_in_chunks(order)
+            if self.callbacks.is_cut:
+                return logs
             test_logs = self._test_in_chunks(order) if evaluates else {}
         logs = logs | {f"val_{name}": value for name, value in test_logs.items()}
         self.callbacks.on_epoch_end(epoch, logs)
@@ -327,6 +339,8 @@ class _Training:
                 self.callbacks.on_train_batch_end(begin + n - 1, logs)
             self._show(end, logs)
             begin = end
+            if begin < self.n_batches:
+                self.callbacks.look(logs)
             if model.stop_training:
                 break
         return logs
@@ -351,7 +365,9 @@ class _Training:
             if batch_hooks:
                 self.callbacks.on_test_batch_end(begin + n - 1, logs)
             begin = end
-            if model.stop_evaluating:
+            if begin < self.n_test_batches and not self.callbacks.is_cut:
+                self.callbacks.look({})
+            if model.stop_evaluating or self.callbacks.is_cut:
                 break
         self.callbacks.on_test_end(logs)
         return logs

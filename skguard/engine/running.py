@@ -14,6 +14,7 @@ import numpy as np
 
 from skguard.engine import choosing, leftovers
 from skguard.engine.choosing import UnsuitableError
+from skguard.engine.watching import Limits, WatchedCallbacks
 
 __all__ = ["TrainingRun", "predict", "train"]
 
@@ -35,14 +36,43 @@ class TrainingRun:
     engine : {"fused", "keras"}
     reason : str
         Why this one, in a line.
+    n_epochs : int
+        How many whole epochs it had.
+    best_epoch : int or None
+        The best of them, counted from 0: of the first early stopping, or else by ``val_loss``.
+    stop_reason : {"max_epochs", "early_stopping", "time_budget", "diverged", "callback"}
+        Why it ended.
     """
 
     history: dict[str, list[float]]
     engine: str
     reason: str
+    n_epochs: int
+    best_epoch: int | None
+    stop_reason: str
+
+    @classmethod
+    def of(cls, watched: WatchedCallbacks, engine: str, reason: str) -> TrainingRun:
+        """What `watched` has seen of a training that is over."""
+        return cls(
+            history=watched.model.history.history,
+            engine=engine,
+            reason=reason,
+            n_epochs=watched.n_epochs,
+            best_epoch=watched.best_epoch,
+            stop_reason=watched.stop_reason,
+        )
 
 
-def train(model: keras.Model, x: Any, y: Any, *, engine: str, **arguments: Any) -> TrainingRun:
+def train(
+    model: keras.Model,
+    x: Any,
+    y: Any,
+    *,
+    engine: str,
+    limits: Limits = Limits(),  # noqa: B008 - it is frozen
+    **arguments: Any,
+) -> TrainingRun:
     """Train a compiled model.
 
     Parameters
@@ -51,6 +81,8 @@ def train(model: keras.Model, x: Any, y: Any, *, engine: str, **arguments: Any) 
     x, y : array, or nested list, tuple or dict of arrays
         Or whatever ``Model.fit`` takes.
     engine : {"auto", "fused", "keras"}
+    limits : Limits
+        When training has to end before its last epoch.
     **arguments : dict
         Of ``Model.fit``.
 
@@ -61,7 +93,9 @@ def train(model: keras.Model, x: Any, y: Any, *, engine: str, **arguments: Any) 
     Raises
     ------
     ValueError
-        If `engine` is "fused" and that cannot be.
+        If `engine` is "fused" and that cannot be, or a callback monitors what is not logged.
+    DivergedError
+        If that is what `limits` ask for.
     """
     arguments = _DEFAULTS | arguments
     if engine == "keras":
@@ -69,18 +103,40 @@ def train(model: keras.Model, x: Any, y: Any, *, engine: str, **arguments: Any) 
     else:
         try:
             with _prepared(model, x, y, arguments) as (fused, borrow, rows, held_out, plan):
-                history = fused.train(model, borrow, rows, held_out, plan).history
-            return TrainingRun(history, "fused", "gives what Keras gives, faster")
+                plan = dataclasses.replace(plan, limits=limits)
+                watched = fused.train(model, borrow, rows, held_out, plan)
+            return TrainingRun.of(watched, "fused", "gives what Keras gives, faster")
         except UnsuitableError as error:
             reason = str(error)
         if engine == "fused":
             raise ValueError(
                 f"engine='fused' cannot run this training: {reason}. Use engine='auto'."
             )
-    history = model.fit(x=x, y=y, **arguments).history
+    watched = WatchedCallbacks(
+        arguments["callbacks"] or [],
+        model,
+        limits,
+        1 if arguments["verbose"] == "auto" else arguments["verbose"],
+        epochs=arguments["epochs"],
+        steps=_n_batches(x, arguments),
+    )
+    model.fit(x=x, y=y, **arguments | {"callbacks": watched})
     leftovers.note("Keras's own training")
     leftovers.drop_gradients()
-    return TrainingRun(history, "keras", reason)
+    return TrainingRun.of(watched, "keras", reason)
+
+
+def _n_batches(x: Any, arguments: dict[str, Any]) -> int | None:
+    """How many batches an epoch has, None where only the data knows."""
+    if arguments["steps_per_epoch"] is not None:
+        return int(arguments["steps_per_epoch"])
+    shapes = [getattr(leaf, "shape", None) for leaf in keras.tree.flatten(x)]
+    if not shapes or not shapes[0]:
+        return None
+    n_rows = int(shapes[0][0])
+    if arguments["validation_split"] and arguments["validation_data"] is None:
+        n_rows = int(n_rows * (1 - arguments["validation_split"]))
+    return -(-n_rows // (arguments["batch_size"] or 32))
 
 
 @contextlib.contextmanager

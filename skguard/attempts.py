@@ -1,0 +1,150 @@
+"""Retries: a fit that fails is tried again, anew, and every attempt is on record."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import inspect
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from skguard.exceptions import FailedTrialError, ForkedProcessError
+
+__all__ = ["Attempt", "Rule", "check_rule", "no_retry", "run"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try at a fit.
+
+    Parameters
+    ----------
+    number : int
+        Counted from 0.
+    seconds : float
+        What it took.
+    changes : dict
+        Parameters that ``retry_with`` changed for this attempt alone.
+    error : str or None
+        The class of what was raised; None for the attempt that succeeded.
+    message : str or None
+    traceback : str or None
+    """
+
+    number: int
+    seconds: float
+    changes: dict[str, Any]
+    error: str | None = None
+    message: str | None = None
+    traceback: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Rule:
+    """When to try again.
+
+    Parameters
+    ----------
+    max_retries : int
+    retry_on : tuple of exception classes
+    retry_with : callable or None
+        Called with the number of the attempt that failed, its error and the estimator's
+        parameters; returns those to change for the next attempt.
+    deadline : float or None
+        After which nothing is tried again, see ``time.monotonic``.
+    """
+
+    max_retries: int
+    retry_on: tuple[type[Exception], ...]
+    retry_with: Callable[[int, Exception, dict[str, Any]], Mapping[str, Any] | None] | None
+    deadline: float | None = None
+
+
+def check_rule(max_retries: Any, retry_on: Any, retry_with: Any) -> list[str]:
+    """What is wrong with the parameters, a sentence each."""
+    problems = []
+    is_int = isinstance(max_retries, int) and not isinstance(max_retries, bool)
+    if not is_int and hasattr(max_retries, "__index__") and not isinstance(max_retries, bool):
+        is_int = True  # NumPy's
+    if not is_int or max_retries < 0:
+        problems.append(f"max_retries={max_retries!r} is no number of retries. Give 0 or more.")
+    classes = retry_on if isinstance(retry_on, tuple | list) else (retry_on,)
+    if not all(inspect.isclass(cls) and issubclass(cls, Exception) for cls in classes):
+        problems.append(
+            f"retry_on={retry_on!r} is not made of subclasses of Exception. What is none of them, "
+            "such as FatalError and KeyboardInterrupt, always ends the search."
+        )
+    if retry_with is not None and not callable(retry_with):
+        problems.append(
+            f"retry_with={retry_with!r} is no function of (attempt, error, params) that returns "
+            "the parameters to change."
+        )
+    return problems
+
+
+def run(
+    attempt: Callable[[int, dict[str, Any]], None], rule: Rule, params: Mapping[str, Any]
+) -> list[Attempt]:
+    """Try until it works or must not be tried again.
+
+    Parameters
+    ----------
+    attempt : callable
+        Takes the number of the attempt and the parameters to change. Undoes all that it did
+        if it raises.
+    rule : Rule
+    params : mapping
+        The estimator's parameters, for ``retry_with``.
+
+    Returns
+    -------
+    list of Attempt
+        The last one succeeded.
+
+    Raises
+    ------
+    Exception
+        What the last attempt raised, with the list of all attempts as its ``attempts``.
+    """
+    record: list[Attempt] = []
+    changes: dict[str, Any] = {}
+    while True:
+        number, started = len(record), time.monotonic()
+        try:
+            attempt(number, changes)
+        except Exception as error:
+            seconds = time.monotonic() - started
+            text = "".join(traceback.format_exception(error))
+            record.append(Attempt(number, seconds, changes, type(error).__name__, str(error), text))
+            with contextlib.suppress(AttributeError):  # a class with slots
+                error.attempts = record  # type: ignore[attr-defined]
+            if not _may_retry(error, rule, number):
+                raise
+            if rule.retry_with is not None:
+                changes = dict(rule.retry_with(number, error, dict(params)) or {})
+        else:
+            record.append(Attempt(number, time.monotonic() - started, changes))
+            return record
+
+
+def _may_retry(error: Exception, rule: Rule, number: int) -> bool:
+    if number >= rule.max_retries or isinstance(error, FailedTrialError | ForkedProcessError):
+        return False
+    if getattr(error, "_skguard_no_retry", False):
+        return False
+    if rule.deadline is not None and time.monotonic() >= rule.deadline:
+        return False
+    return isinstance(error, tuple(rule.retry_on))
+
+
+@contextlib.contextmanager
+def no_retry() -> Iterator[None]:
+    """What is raised inside is about the input, which no retry changes."""
+    try:
+        yield
+    except Exception as error:
+        with contextlib.suppress(AttributeError):
+            error._skguard_no_retry = True  # type: ignore[attr-defined]
+        raise

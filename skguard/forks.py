@@ -1,0 +1,58 @@
+"""A process that was forked after TensorFlow was used: an error, where it would hang.
+
+TensorFlow starts its threads when it is first used. A fork copies the memory and only the
+thread that forked, so that in the child every operation waits for threads that are not there.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import keras
+
+from skguard.exceptions import ForkedProcessError
+
+__all__ = ["check_not_forked", "is_forked_late"]
+
+_forked_late = False
+
+
+def is_forked_late() -> bool:
+    """Whether TensorFlow was running already when this process was forked."""
+    return _forked_late and keras.config.backend() == "tensorflow"
+
+
+def check_not_forked() -> None:
+    """Refuse to go on in a process in which TensorFlow would hang.
+
+    Raises
+    ------
+    ForkedProcessError
+    """
+    if is_forked_late():
+        raise ForkedProcessError()
+
+
+def _after_fork() -> None:
+    global _forked_late
+    _forked_late = _forked_late or _tensorflow_is_running()
+
+
+def _tensorflow_is_running() -> bool:
+    """Whether TensorFlow has started; asks it nothing that needs its threads."""
+    config = getattr(sys.modules.get("tensorflow"), "config", None)
+    if config is None:
+        return False
+    pools = config.threading
+    now = pools.get_inter_op_parallelism_threads()
+    try:
+        pools.set_inter_op_parallelism_threads(now + 1)  # refused once the threads are there
+    except RuntimeError:
+        return True
+    pools.set_inter_op_parallelism_threads(now)
+    return False
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
