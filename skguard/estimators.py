@@ -154,7 +154,7 @@ class GuardedKerasBase(RepairedWrapper):
     callbacks_ : list of keras.callbacks.Callback
         The callbacks that trained, with what they recorded and the paths that they wrote to.
     history_ : dict of str to list of float
-        One value for each metric and epoch.
+        One value for each metric and epoch; ``learning_rate`` is the rate at the epoch's end.
     n_epochs_ : int
         How many epochs the model was trained for: those in ``history_``.
     best_epoch_ : int or None
@@ -715,8 +715,10 @@ class GuardedKerasBase(RepairedWrapper):
         """
         before = dict(vars(self))
         try:
-            # The model first: it decides which of the other names exist.
-            for name in sorted(params, key=lambda name: name not in ("model", "build_fn")):
+            # The model first: it decides which of the other names exist; then what others are in.
+            for name in sorted(
+                params, key=lambda name: (name not in ("model", "build_fn"), name.count("__"))
+            ):
                 self._set_param(name, params[name], params)
             # Nobody knows the arguments of a model that can build nothing; fit refuses it.
             if self.model is None or callable(self.model):
@@ -728,12 +730,11 @@ class GuardedKerasBase(RepairedWrapper):
         return self
 
     def _set_param(self, name: str, value: Any, together: dict[str, Any]) -> None:
-        prefix, routed, rest = name.partition("__")
-        nested = getattr(self, prefix, None)
-        if routed and name not in vars(self) and parameters.is_estimator(nested):
-            nested.set_params(**{rest: value})
+        holder = parameters.nested_holder(self, name)
+        if holder is not None:
+            holder[0].set_params(**{holder[1]: value})
             return
-        if not routed and name not in vars(self):
+        if "__" not in name and name not in vars(self):
             self._user_params = {*getattr(self, "_user_params", ()), name}
         setattr(self, name, value)
         other = parameters.same_argument(self, name)

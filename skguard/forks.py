@@ -54,5 +54,15 @@ def _tensorflow_is_running() -> bool:
     return False
 
 
+def _has_one_thread() -> bool:
+    try:
+        return len(os.listdir("/proc/self/task")) == 1
+    except OSError:  # no Linux
+        return False
+
+
+if "tensorflow" in sys.modules and _tensorflow_is_running() and _has_one_thread():
+    _forked_late = True  # before this module was there to see it
+
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)

@@ -109,7 +109,8 @@ def split(
     """
     if not is_set(validation_split) and validation_fraction is None:
         return None
-    respects_groups = validation_fraction is None and not isinstance(validation_split, float)
+    takes_last_rows = validation_fraction is None and _is_share(validation_split)
+    respects_groups = validation_fraction is None and not takes_last_rows
     if groups is not None and not respects_groups:
         name = "validation_split" if validation_fraction is None else "validation_fraction"
         value = validation_split if validation_fraction is None else validation_fraction
@@ -123,16 +124,18 @@ def split(
             sides = _draw(data, validation_fraction, is_classifier)
             _check(*sides, data, f"validation_fraction={validation_fraction!r}")
         else:
-            if isinstance(validation_split, numbers.Real) and not isinstance(
-                validation_split, numbers.Integral
-            ):
+            if takes_last_rows:
                 sides = _last_rows(data.X.shape[0], float(validation_split))
             else:
                 sides = _one_split(data, validation_split, groups, is_classifier)
             _check(*sides, data, f"validation_split={validation_split!r}")
     if is_classifier:
-        _warn_of_missing_classes(*sides, data.y, of_both=isinstance(validation_split, float))
+        _warn_of_missing_classes(*sides, data.y, of_both=takes_last_rows)
     return sides
+
+
+def _is_share(rule: Any) -> bool:
+    return isinstance(rule, numbers.Real) and not isinstance(rule, numbers.Integral)
 
 
 def _last_rows(n_rows: int, share: float) -> tuple[np.ndarray, np.ndarray]:

@@ -31,6 +31,7 @@ __all__ = [
     "is_estimator",
     "is_free",
     "model_function",
+    "nested_holder",
     "route",
     "same_argument",
     "signature_of",
@@ -390,6 +391,9 @@ def _names_of(kind: str, value: Any) -> set[str]:
 def _is_taken(estimator: Any, name: str, *, lenient: bool = False) -> bool:
     prefix, routed, rest = name.partition("__")
     function = model_function(estimator)
+    holder = nested_holder(estimator, name)
+    if holder is not None:
+        return holder[1] in holder[0].get_params()
     if not routed:
         return (
             name in constructor_names(type(estimator))
@@ -410,10 +414,24 @@ def _is_taken(estimator: Any, name: str, *, lenient: bool = False) -> bool:
         return inner in known and not deeper
     if prefix in _KERAS_MODULES:
         return _accepts(prefix, getattr(estimator, prefix, None), rest.split("__"), lenient)
-    if prefix in _routes(estimator):  # a subclass added a route of its own
-        return True
-    nested = getattr(estimator, prefix, None)
-    return is_estimator(nested) and rest in nested.get_params()
+    return prefix in _routes(estimator)  # a subclass added a route of its own
+
+
+def nested_holder(estimator: Any, name: str) -> tuple[Any, str] | None:
+    """The parameter that has `name` as a parameter of its own, and what it calls it.
+
+    ``optimizer__learning_rate__initial`` is ``initial`` of ``optimizer__learning_rate``, where
+    that is a `skguard.schedules` schedule.
+    """
+    stored = vars(estimator)
+    if name in stored:
+        return None
+    parts = name.split("__")
+    for n in range(len(parts) - 1, 0, -1):
+        value = stored.get("__".join(parts[:n]))
+        if is_estimator(value):
+            return value, "__".join(parts[n:])
+    return None
 
 
 def is_estimator(value: Any) -> TypeGuard[BaseEstimator]:

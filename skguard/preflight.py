@@ -13,6 +13,7 @@ from scikeras.utils import loss_name
 from sklearn.base import ClassifierMixin
 
 from skguard import attempts, engine, holdout
+from skguard.callbacks import ScorerMonitor
 from skguard.parameters import constructor_names, model_function
 
 __all__ = [
@@ -215,10 +216,15 @@ def _is_number(value: Any, kind: type) -> bool:
 
 def check_monitors(callbacks: Iterable[Any], has_hold_out: bool) -> None:
     """Refuse callbacks that wait for a value which no epoch will have."""
+    if has_hold_out:
+        return
     for callback in callbacks:
-        if not engine.uses_monitor(callback) or has_hold_out:
-            continue
-        if callback.monitor.startswith("val_"):
+        if isinstance(callback, ScorerMonitor):
+            raise ValueError(
+                f"ScorerMonitor({callback.scoring!r}) scores rows that are held out, and there "
+                "are none. Hold some out with validation_fraction=0.1."
+            )
+        if engine.uses_monitor(callback) and callback.monitor.startswith("val_"):
             raise ValueError(
                 f"monitor={callback.monitor!r} of {type(callback).__name__} is computed on rows "
                 "that are held out, and there are none. Hold some out with "
@@ -229,8 +235,8 @@ def check_monitors(callbacks: Iterable[Any], has_hold_out: bool) -> None:
 
 def check_schedules(model: keras.Model, callbacks: Iterable[Any]) -> None:
     """Refuse callbacks that set a learning rate which a schedule sets already."""
-    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
-    if optimizer is None or not _has_schedule(optimizer):
+    optimizer = model.optimizer
+    if engine.schedule_of(optimizer) is None:
         return
     for callback in callbacks:
         if isinstance(callback, _SET_RATES):
@@ -242,11 +248,6 @@ def check_schedules(model: keras.Model, callbacks: Iterable[Any]) -> None:
 
 
 _SET_RATES = (keras.callbacks.ReduceLROnPlateau, keras.callbacks.LearningRateScheduler)
-
-
-def _has_schedule(optimizer: Any) -> bool:
-    rate = getattr(optimizer, "_learning_rate", None)
-    return isinstance(rate, keras.optimizers.schedules.LearningRateSchedule)
 
 
 def check_batches(model: keras.Model, X: Any, batch_size: int | None) -> None:

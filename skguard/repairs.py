@@ -26,6 +26,7 @@ from sklearn.utils.validation import check_is_fitted
 from skguard import arrays, attempts, engine, forks, fresh, parameters, preflight, seeding
 from skguard.callbacks import ScorerMonitor
 from skguard.paths import FitPaths
+from skguard.schedules import EpochSchedule
 
 __all__ = ["RepairedWrapper"]
 
@@ -183,7 +184,9 @@ class RepairedWrapper(BaseWrapper, _NewTags):
         }
 
     def _get_compile_kwargs(self) -> dict[str, Any]:
-        params = self._copied_params()
+        # Not what parameters, such as a schedule, have as parameters of their own.
+        own = self.get_params(deep=False)
+        params = {name: v for name, v in self._copied_params().items() if name in own}
         compile_kwargs: dict[str, Any] = route_params(
             params, destination="compile", pass_filter=self._compile_kwargs
         )
@@ -318,6 +321,7 @@ class RepairedWrapper(BaseWrapper, _NewTags):
         with attempts.no_retry():
             _resolve_batch_sizes(fit_args, X)
             preflight.check_batches(self.model_, X, fit_args.get("batch_size"))
+        self._tell_schedule(X, fit_args)
         preflight.remember_trained(self.model_)
         seed = seeding.derive(self._random_state, initial_epoch)
         with seeding.seeded(seed), fresh.first_metric_names(), _retracing_unmentioned():
@@ -329,9 +333,30 @@ class RepairedWrapper(BaseWrapper, _NewTags):
         self.best_epoch_ = None if run.best_epoch is None else self.n_epochs_ + run.best_epoch
         self.n_epochs_ += run.n_epochs
         self.stop_reason_ = run.stop_reason
-        for key, values in run.history.items():
+        history = dict(run.history)
+        if run.learning_rates:
+            history.setdefault("learning_rate", run.learning_rates)
+        for key, values in history.items():
             name = key if key == "loss" or key.startswith("val_") else _full_name(key)
             self.history_[name] = self.history_.get(name, []) + list(values)
+
+    def _tell_schedule(self, X: Any, fit_args: dict[str, Any]) -> None:
+        """Tell a schedule that counts epochs how many gradient steps one has."""
+        schedule = engine.schedule_of(self.model_.optimizer)
+        if not isinstance(schedule, EpochSchedule):
+            return
+        with attempts.no_retry():
+            schedule.check()
+            if schedule.steps_per_epoch is not None:
+                return  # the user knows, or an earlier fit of this model
+            steps = fit_args.get("steps_per_epoch")
+            if steps is None:
+                n_rows = keras.tree.flatten(X)[0].shape[0]
+                steps = -(-n_rows // (fit_args.get("batch_size") or 32))
+            # A copy: the model function may have used an object of its module's.
+            told = fresh.copy_keras_objects(schedule)
+            told.steps_per_epoch = int(steps)
+            engine.replace_schedule(self.model_.optimizer, told)
 
     def _predict_raw(self, X: Any, **kwargs: Any) -> Any:
         forks.check_not_forked()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import keras
@@ -74,7 +75,15 @@ class ScorerMonitor(keras.callbacks.Callback):
         X, y, sample_weight
             The rows that are held out, as the user gave them.
         """
-        self._subject = (estimator, check_scoring(estimator, self.scoring), X, y, sample_weight)
+        scorer = check_scoring(estimator, self.scoring)
+        weighs = sample_weight is not None and _takes_weights(scorer)
+        self._subject = (
+            scorer,
+            estimator,
+            X,
+            y,
+            {"sample_weight": sample_weight} if weighs else {},
+        )
 
     def detach(self) -> None:
         """Let go of estimator and rows."""
@@ -92,11 +101,19 @@ class ScorerMonitor(keras.callbacks.Callback):
         logs = logs if logs is not None else {}
         if "val_loss" not in logs and any(name == "loss" for name in logs):
             return  # validation_freq leaves this epoch out
-        estimator, scorer, X, y, sample_weight = self._subject
-        arguments = {} if sample_weight is None else {"sample_weight": sample_weight}
-        score = float(scorer(estimator, X, y, **arguments))
+        scorer, estimator, X, y, weights = self._subject
+        score = float(scorer(estimator, X, y, **weights))
         self.scores.append(score)
         logs[self.logged_as] = score
+
+
+def _takes_weights(scorer: Any) -> bool:
+    """Whether a scorer, and the function that scikit-learn wrapped in one, takes weights."""
+    inner = getattr(scorer, "_score_func", scorer)
+    try:
+        return "sample_weight" in inspect.signature(inner).parameters
+    except (TypeError, ValueError):
+        return False
 
 
 def scorer_name(scoring: Any) -> str:

@@ -2,6 +2,7 @@
 
 from skguard.engine.choosing import ENGINES, check_engine
 from skguard.engine.graphs import clear_graphs
+from skguard.engine.keras_internals import replace_schedule, schedule_of
 from skguard.engine.running import TrainingRun, predict, train
 from skguard.engine.threads import take_share
 from skguard.engine.watching import ON_NAN, Limits, uses_monitor
@@ -14,6 +15,8 @@ __all__ = [
     "check_engine",
     "clear_graphs",
     "predict",
+    "replace_schedule",
+    "schedule_of",
     "take_share",
     "train",
     "uses_monitor",

@@ -54,7 +54,7 @@ class Plan:
     validation_batch_size: int
     validation_freq: Any
     shuffle: bool | str
-    verbose: int
+    verbose: int | str
     callbacks: list[keras.callbacks.Callback]
     seed: int
     limits: Limits = dataclasses.field(default_factory=Limits)
@@ -264,6 +264,7 @@ class _Training:
                 self.callbacks.on_epoch_begin(epoch + done)
                 if hooks.reads_weights:
                     graph.restore(result.states, done, only=model.weights)
+                self.callbacks.steps_ahead = (n_epochs - 1 - done) * self.n_batches
                 logs = dict(result.train[done])
                 if evaluates[done]:
                     logs |= {f"val_{name}": value for name, value in result.test[done].items()}
@@ -276,7 +277,7 @@ class _Training:
                 graph.restore(result.states, done)
             raise
         finally:
-            self.callbacks.weights_are_current = True
+            self.callbacks.weights_are_current, self.callbacks.steps_ahead = True, 0
         if done < n_epochs:
             after = self._rate()
             graph.restore(result.states, done - 1)

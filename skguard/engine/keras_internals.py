@@ -11,7 +11,15 @@ from typing import Any
 
 import keras
 
-__all__ = ["all_layers", "build", "has_distribution", "initial_epoch", "settings"]
+__all__ = [
+    "all_layers",
+    "build",
+    "has_distribution",
+    "initial_epoch",
+    "replace_schedule",
+    "schedule_of",
+    "settings",
+]
 
 
 def build(model: keras.Model, batch: Any) -> None:
@@ -94,6 +102,21 @@ _CHANGE_BY_USE = {
     "built",
     "_called",
 }
+
+
+def schedule_of(optimizer: Any) -> Any:
+    """The learning-rate schedule of an optimizer, None where it has none or does not tell."""
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    rate = getattr(optimizer, "_learning_rate", None)
+    return rate if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule) else None
+
+
+def replace_schedule(optimizer: Any, schedule: Any) -> None:
+    """Give an optimizer another schedule than it has; `schedule_of` has found that one.
+
+    ``optimizer.learning_rate = schedule`` would ask the old one for a rate first.
+    """
+    getattr(optimizer, "inner_optimizer", optimizer)._learning_rate = schedule
 
 
 def has_distribution(model: keras.Model) -> bool:

@@ -21,7 +21,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from skguard import seeding
+from skguard import schedules, seeding
 from skguard.engine import keras_internals
 
 __all__ = [
@@ -82,6 +82,7 @@ PROVEN: dict[str, frozenset[str]] = {
         PolynomialDecay
         """
     ),
+    "skguard.schedules": _words("CosineDecay Cyclical ExponentialDecay OneCycle StepDecay"),
     "regularizers": _words("L1L2 L2"),
     "constraints": _words("MaxNorm MinMaxNorm NonNeg UnitNorm"),
     "initializers": _words(
@@ -295,6 +296,8 @@ def _constants(values: Iterable[Any], where: str) -> list[Any]:
             constants.append([place, value.name])
         elif (kind := _kind(value)) is not None:
             name = type(value).__name__
+            if type(value).__module__ == schedules.__name__:
+                kind = schedules.__name__
             public = getattr(_namespace(kind), name, None)
             if public is not type(value) or name not in PROVEN[kind]:
                 raise UnprovenError(f"{place} has a {name}, whose graph is not shared")
@@ -336,6 +339,8 @@ def _kind(value: Any) -> str | None:
 
 
 def _namespace(kind: str) -> Any:
+    if kind == schedules.__name__:
+        return schedules
     return keras.optimizers.schedules if kind == "optimizers.schedules" else getattr(keras, kind)
 
 

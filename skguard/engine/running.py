@@ -40,6 +40,8 @@ class TrainingRun:
         How many whole epochs it had.
     best_epoch : int or None
         The best of them, counted from 0: of the first early stopping, or else by ``val_loss``.
+    learning_rates : list of float
+        At the end of each epoch; empty where the optimizer does not tell.
     stop_reason : {"max_epochs", "early_stopping", "time_budget", "diverged", "callback"}
         Why it ended.
     """
@@ -49,6 +51,7 @@ class TrainingRun:
     reason: str
     n_epochs: int
     best_epoch: int | None
+    learning_rates: list[float]
     stop_reason: str
 
     @classmethod
@@ -60,6 +63,7 @@ class TrainingRun:
             reason=reason,
             n_epochs=watched.n_epochs,
             best_epoch=watched.best_epoch,
+            learning_rates=watched.learning_rates,
             stop_reason=watched.stop_reason,
         )
 
@@ -116,7 +120,7 @@ def train(
         arguments["callbacks"] or [],
         model,
         limits,
-        1 if arguments["verbose"] == "auto" else arguments["verbose"],
+        arguments["verbose"],
         epochs=arguments["epochs"],
         steps=_n_batches(x, arguments),
     )
@@ -130,6 +134,10 @@ def _n_batches(x: Any, arguments: dict[str, Any]) -> int | None:
     """How many batches an epoch has, None where only the data knows."""
     if arguments["steps_per_epoch"] is not None:
         return int(arguments["steps_per_epoch"])
+    if hasattr(x, "num_batches"):  # keras.utils.PyDataset
+        return x.num_batches
+    if hasattr(x, "cardinality"):  # tf.data.Dataset
+        return n if (n := int(x.cardinality())) >= 0 else None
     shapes = [getattr(leaf, "shape", None) for leaf in keras.tree.flatten(x)]
     if not shapes or not shapes[0]:
         return None
@@ -168,7 +176,7 @@ def _prepared(
         validation_batch_size=arguments["validation_batch_size"] or batch_size,
         validation_freq=arguments["validation_freq"],
         shuffle=arguments["shuffle"],
-        verbose=1 if arguments["verbose"] == "auto" else arguments["verbose"],
+        verbose=arguments["verbose"],
         callbacks=arguments["callbacks"],
         # NumPy's stream, which is seeded for a fit and which the order of rows comes from here.
         seed=int(np.random.randint(2**31)) if arguments["shuffle"] else 0,

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
+from skguard.engine import keras_internals
 from skguard.exceptions import DivergedError
 
 __all__ = ["ON_NAN", "Limits", "WatchedCallbacks", "uses_monitor"]
@@ -70,6 +71,10 @@ class WatchedCallbacks(keras.callbacks.CallbackList):
     weights_are_current : bool
         Whether the model is as after the epoch that the callbacks are told of. Whoever runs
         several epochs at once says so, and calls `check_weights` afterwards.
+    steps_ahead : int
+        By how many gradient steps the optimizer is past that epoch.
+    learning_rates : list of float
+        The rate at the end of each epoch, where the optimizer tells it.
     """
 
     callbacks: list[keras.callbacks.Callback]
@@ -79,7 +84,7 @@ class WatchedCallbacks(keras.callbacks.CallbackList):
         callbacks: Any,
         model: keras.Model,
         limits: Limits,
-        verbose: int,
+        verbose: int | str,
         **params: Any,
     ) -> None:
         super().__init__(
@@ -92,6 +97,8 @@ class WatchedCallbacks(keras.callbacks.CallbackList):
         )
         self.n_epochs = 0
         self.weights_are_current = True
+        self.steps_ahead = 0
+        self.learning_rates: list[float] = []
         self._limits = limits
         self._reason: str | None = None
         self._epoch = 0
@@ -112,6 +119,10 @@ class WatchedCallbacks(keras.callbacks.CallbackList):
         super().on_train_begin(logs)
         self._keep_finite()
 
+    def on_train_end(self, logs: Any = None) -> None:
+        super().on_train_end(logs)
+        self.check_weights()
+
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         if self._first_epoch is None:
             self._first_epoch = epoch
@@ -131,25 +142,32 @@ class WatchedCallbacks(keras.callbacks.CallbackList):
             self.model.stop_evaluating = True
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        if not self._is_cut and self._limits.on_nan != "ignore":
+        if not self._is_cut and self._is_strict:
             self._check_losses(logs or {})
             if self.weights_are_current and not self._is_cut:
                 self.check_weights()
         if self._is_cut:
             return
+        self._keep_finite()  # a callback may spoil them, or put them right
         everyone = self.callbacks
         self._told, self.callbacks = everyone, [self._each]
         try:
             super().on_epoch_end(epoch, logs)
         finally:
             self.callbacks = everyone
+        if not self._is_strict:
+            self.check_weights()
         self.n_epochs += 1
         self._keep_finite()
-        if self._limits.is_over() and not self.model.stop_training:
+        is_last = epoch + 1 == self.params.get("epochs")
+        if self._limits.is_over() and not self.model.stop_training and not is_last:
             self._reason = "time_budget"
             self.model.stop_training = True
 
     def _end_epoch(self, epoch: int, logs: dict[str, Any]) -> None:
+        rate = self._rate()
+        if rate is not None:
+            self.learning_rates.append(rate)
         for callback in self._told:
             if uses_monitor(callback):
                 self._check_monitor(callback, epoch, logs)
@@ -159,6 +177,14 @@ class WatchedCallbacks(keras.callbacks.CallbackList):
         loss = _number(logs.get("val_loss"))
         if not math.isnan(loss) and (self._lowest_loss is None or loss < self._lowest_loss[0]):
             self._lowest_loss = (loss, epoch)
+
+    def _rate(self) -> float | None:
+        optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
+        schedule = keras_internals.schedule_of(optimizer)
+        if schedule is not None:
+            return _number(schedule(int(_array(optimizer.iterations)) - self.steps_ahead))
+        rate = getattr(optimizer, "learning_rate", None)
+        return float(_array(rate)) if isinstance(rate, keras.Variable) else None
 
     # ---- what came of it ------------------------------------------------------------------
 
@@ -199,13 +225,20 @@ class WatchedCallbacks(keras.callbacks.CallbackList):
         return self._is_cut
 
     @property
+    def _is_strict(self) -> bool:
+        """Whether a loss that is not finite ends training, and no callback puts it right."""
+        return self._limits.on_nan != "ignore" and not any(
+            getattr(callback, "tolerates_nan", False) for callback in self.callbacks
+        )
+
+    @property
     def needs_every_epoch(self) -> bool:
         """Whether the model must be as after an epoch when the callbacks are told of it."""
         return self._limits.on_nan == "stop"
 
     def look(self, logs: Any) -> None:
         """See in the middle of an epoch whether it has to end."""
-        if self._limits.on_nan != "ignore":
+        if self._is_strict:
             self._check_losses(logs or {})
         if not self._is_cut and self._limits.is_over():
             self._cut("time_budget")
@@ -228,16 +261,21 @@ class WatchedCallbacks(keras.callbacks.CallbackList):
         """See whether the model's weights are finite."""
         if self._limits.on_nan == "ignore":
             return
+        wrong = self._weight_that_is_not_finite()
+        if wrong is not None:
+            self._diverge(*wrong)
+
+    def _weight_that_is_not_finite(self) -> tuple[str, float] | None:
         if self._weights is None:
             self._weights = [v for v in self.model.weights if "float" in str(v.dtype)]
         for variable in self._weights:
             values = _array(variable)
             if values.dtype.kind == "V":  # bfloat16, of which NumPy knows nothing
                 values = values.astype("float32")
-            if not np.isfinite(values).all():
-                wrong = values[~np.isfinite(values)]
-                self._diverge(f"the weight {variable.path}", float(wrong[0]))
-                return
+            is_finite = np.isfinite(values)
+            if not is_finite.all():
+                return f"the weight {variable.path}", float(values[~is_finite][0])
+        return None
 
     def _diverge(self, name: str, value: float) -> None:
         rate = getattr(self.model.optimizer, "learning_rate", None)
@@ -256,7 +294,7 @@ class WatchedCallbacks(keras.callbacks.CallbackList):
         )
 
     def _keep_finite(self) -> None:
-        if self._limits.on_nan == "stop":
+        if self._limits.on_nan == "stop" and self._weight_that_is_not_finite() is None:
             self._finite = [np.copy(_array(v)) for v in self._all_variables()]
 
     def _all_variables(self) -> list[Any]:
@@ -280,7 +318,9 @@ class WatchedCallbacks(keras.callbacks.CallbackList):
             self._checked.add(id(callback))
             return
         was_evaluated = any(name.startswith("val_") for name in logs)
-        if monitor.startswith("val_") and not was_evaluated and monitor[4:] in logs:
+        scores = {getattr(callback, "logged_as", None) for callback in self._told}
+        is_known = monitor[4:] in logs or monitor in scores
+        if monitor.startswith("val_") and not was_evaluated and is_known:
             return  # validation_freq: it comes with another epoch
         closest = difflib.get_close_matches(monitor, logs, n=3, cutoff=0.5)
         advice = f" Did you mean {' or '.join(map(repr, closest))}?" if closest else ""
@@ -291,11 +331,12 @@ class WatchedCallbacks(keras.callbacks.CallbackList):
 
     def _may_see(self, callback: keras.callbacks.Callback, logs: dict[str, Any]) -> bool:
         """Whether a value is fit to be compared: Keras would take a first NaN as the best."""
-        if id(callback) in self._has_seen_number:
-            return True
-        if callback.monitor in logs and math.isnan(_number(logs[callback.monitor])):
-            return False
-        self._has_seen_number.add(id(callback))
+        if callback.monitor not in logs:
+            return False  # an epoch without validation, of which Keras would warn each time
+        if id(callback) not in self._has_seen_number:
+            if math.isnan(_number(logs[callback.monitor])):
+                return False
+            self._has_seen_number.add(id(callback))
         return True
 
 

@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 from keras import layers as L  # noqa: N812
 from parity import assert_same_training, trace_on_another
+from sklearn.base import clone
 
+from skguard import schedules as by_epochs
 from skguard.engine import keras_internals
 from skguard.engine.proven import PROVEN
 from skguard.engine.rows import Rows
@@ -475,6 +477,21 @@ CASES = {
         "class",
     ),
 }
+# counted in epochs
+CASES |= {
+    f"{rate.__class__.__name__} by epochs": (
+        lambda rate=rate: dense(optimizer=schedule(clone(rate))),
+        (8,),
+        "class",
+    )
+    for rate in (
+        by_epochs.CosineDecay(0.1, epochs=2, warmup=0.5, steps_per_epoch=3),
+        by_epochs.Cyclical(0.01, half_cycle=0.7, steps_per_epoch=3),
+        by_epochs.ExponentialDecay(0.1, factor=0.7, steps_per_epoch=3),
+        by_epochs.OneCycle(0.01, peak=0.1, epochs=2, steps_per_epoch=3),
+        by_epochs.StepDecay(0.1, every=1, warmup=0.5, steps_per_epoch=3),
+    )
+}
 
 
 def rows(shape, n=44):
@@ -548,7 +565,8 @@ def parts_of(model):
         elif callable(value) and value in vars(keras.activations).values():
             found.add(("activations", value.__name__))
         elif (kind := _kind(value)) is not None:
-            found.add((kind, type(value).__name__))
+            module = type(value).__module__
+            found.add((module if module in PROVEN else kind, type(value).__name__))
             pending += vars(value).values()
     return found
 
