@@ -29,15 +29,18 @@ class TrainingData:
     y: Any
     sample_weight: np.ndarray | None = None
 
+    def __len__(self) -> int:
+        return int(self.X.shape[0])
+
     def rows_that_weigh(self) -> np.ndarray:
         """The rows that weigh something: scikit-learn's estimators in effect drop the others."""
         if self.sample_weight is None:
-            return np.arange(self.X.shape[0])
+            return np.arange(len(self))
         return np.flatnonzero(self.sample_weight)
 
     def take(self, rows: np.ndarray) -> TrainingData:
         """Some of the rows, or all of them without a copy."""
-        if len(rows) == self.X.shape[0] and np.array_equal(rows, np.arange(len(rows))):
+        if len(rows) == len(self) and np.array_equal(rows, np.arange(len(rows))):
             return self
         y = None if self.y is None else self.y[rows]
         weights = None if self.sample_weight is None else self.sample_weight[rows]

@@ -7,10 +7,10 @@ import dataclasses
 import inspect
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from skguard.exceptions import FailedTrialError, ForkedProcessError
+from skguard.exceptions import FailedTrialError, ForkedProcessError, final, is_final
 
 __all__ = ["Attempt", "Rule", "check_rule", "no_retry", "run"]
 
@@ -48,7 +48,7 @@ class Rule:
     Parameters
     ----------
     max_retries : int
-    retry_on : tuple of exception classes
+    retry_on : exception class or sequence of them
     retry_with : callable or None
         Called with the number of the attempt that failed, its error and the estimator's
         parameters; returns those to change for the next attempt.
@@ -57,7 +57,7 @@ class Rule:
     """
 
     max_retries: int
-    retry_on: tuple[type[Exception], ...]
+    retry_on: type[Exception] | Sequence[type[Exception]]
     retry_with: Callable[[int, Exception, dict[str, Any]], Mapping[str, Any] | None] | None
     deadline: float | None = None
 
@@ -70,8 +70,7 @@ def check_rule(max_retries: Any, retry_on: Any, retry_with: Any) -> list[str]:
         is_int = True  # NumPy's
     if not is_int or max_retries < 0:
         problems.append(f"max_retries={max_retries!r} is no number of retries. Give 0 or more.")
-    classes = retry_on if isinstance(retry_on, tuple | list) else (retry_on,)
-    if not all(inspect.isclass(cls) and issubclass(cls, Exception) for cls in classes):
+    if not all(inspect.isclass(c) and issubclass(c, Exception) for c in _classes(retry_on)):
         problems.append(
             f"retry_on={retry_on!r} is not made of subclasses of Exception. What is none of them, "
             "such as FatalError and KeyboardInterrupt, always ends the search."
@@ -82,6 +81,10 @@ def check_rule(max_retries: Any, retry_on: Any, retry_with: Any) -> list[str]:
             "the parameters to change."
         )
     return problems
+
+
+def _classes(retry_on: Any) -> tuple[Any, ...]:
+    return tuple(retry_on) if isinstance(retry_on, tuple | list) else (retry_on,)
 
 
 def run(
@@ -105,8 +108,9 @@ def run(
 
     Raises
     ------
-    Exception
-        What the last attempt raised, with the list of all attempts as its ``attempts``.
+    BaseException
+        What the last attempt, or ``retry_with``, raised, with the list of all attempts as its
+        ``attempts``.
     """
     record: list[Attempt] = []
     changes: dict[str, Any] = {}
@@ -114,16 +118,15 @@ def run(
         number, started = len(record), time.monotonic()
         try:
             attempt(number, changes)
-        except Exception as error:
+        except BaseException as error:
             seconds = time.monotonic() - started
             text = "".join(traceback.format_exception(error))
             record.append(Attempt(number, seconds, changes, type(error).__name__, str(error), text))
-            with contextlib.suppress(AttributeError):  # a class with slots
-                error.attempts = record  # type: ignore[attr-defined]
-            if not _may_retry(error, rule, number):
-                raise
-            if rule.retry_with is not None:
-                changes = dict(rule.retry_with(number, error, dict(params)) or {})
+            with _carrying(record):
+                if not isinstance(error, Exception) or not _may_retry(error, rule, number):
+                    raise
+                if rule.retry_with is not None:
+                    changes = dict(rule.retry_with(number, error, dict(params)) or {})
         else:
             record.append(Attempt(number, time.monotonic() - started, changes))
             return record
@@ -132,11 +135,11 @@ def run(
 def _may_retry(error: Exception, rule: Rule, number: int) -> bool:
     if number >= rule.max_retries or isinstance(error, FailedTrialError | ForkedProcessError):
         return False
-    if getattr(error, "_skguard_no_retry", False):
+    if is_final(error):
         return False
     if rule.deadline is not None and time.monotonic() >= rule.deadline:
         return False
-    return isinstance(error, tuple(rule.retry_on))
+    return isinstance(error, _classes(rule.retry_on))
 
 
 @contextlib.contextmanager
@@ -145,6 +148,16 @@ def no_retry() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        with contextlib.suppress(AttributeError):
-            error._skguard_no_retry = True  # type: ignore[attr-defined]
+        final(error)
+        raise
+
+
+@contextlib.contextmanager
+def _carrying(record: list[Attempt]) -> Iterator[None]:
+    """Have whatever is raised inside tell of the attempts."""
+    try:
+        yield
+    except BaseException as error:
+        with contextlib.suppress(AttributeError):  # a class with slots
+            error.attempts = record  # type: ignore[attr-defined]
         raise

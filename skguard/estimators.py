@@ -392,6 +392,7 @@ class GuardedKerasBase(RepairedWrapper):
                 with self._unchanged_on_error(), self._with_params(changes):
                     if changes:
                         with attempts.no_retry():
+                            parameters.check_names(self)
                             self._check_settings(kwargs)
                     self._attempt_number = number
                     self._attempt(
@@ -459,7 +460,7 @@ class GuardedKerasBase(RepairedWrapper):
         self._check_model_compatibility(encoded_y)
         with attempts.no_retry():
             preflight.check_inputs(self.model_, encoded_X)
-        kwargs |= {"validation_split": 0.0, "validation_data": self._encoded(held_out)}
+            kwargs |= {"validation_split": 0.0, "validation_data": self._encoded(held_out)}
         kwargs["epochs"] = self._fit_argument("epochs", kwargs)
         kwargs.setdefault("initial_epoch", 0)
         with self._with_callbacks(callbacks, held_out):
@@ -525,6 +526,8 @@ class GuardedKerasBase(RepairedWrapper):
         if given.X_val is None and not (given.y_val is None and given.sample_weight_val is None):
             raise ValueError("y_val and sample_weight_val are given without X_val. Give X_val too.")
         if given.X_val is not None:
+            if given.y_val is None and data.y is not None:
+                raise ValueError("X_val is given without y_val. Give y_val too.")
             if validation_data is not None:
                 raise ValueError("X_val and validation_data are both given. Give one of them.")
             validation_data = (given.X_val, given.y_val, given.sample_weight_val)
@@ -533,19 +536,25 @@ class GuardedKerasBase(RepairedWrapper):
         fraction = self.validation_fraction
         if self.early_stopping and fraction is None and not holdout.is_set(validation_split):
             fraction = 0.1
-        data = data.take(rows)
+        groups = _check_groups(given.groups, data)
+        # Rows of weight 0 are none, unless it is by their place that rows are held out.
+        split_at = np.arange(len(data)) if holdout.names_rows(validation_split) else rows
         sides = holdout.split(
-            data,
+            data.take(split_at),
             validation_split=validation_split,
             validation_fraction=fraction,
-            groups=None if given.groups is None else _groups(given.groups, rows),
+            groups=None if groups is None else groups[split_at],
             is_classifier=isinstance(self, ClassifierMixin),
             seed=seeding.resolve(self.random_state),
         )
         if sides is None:
-            return data, None
-        self.holdout_ = rows[sides[1]]
-        return data.take(sides[0]), data.take(sides[1])
+            return data.take(rows), None
+        train, held_out = (at[np.isin(at, rows)] for at in (split_at[sides[0]], split_at[sides[1]]))
+        if not len(train) or not len(held_out):
+            side = "held out" if len(train) else "to train on"
+            raise ValueError(f"All rows {side} by validation_split have a weight of 0.")
+        self.holdout_ = held_out
+        return data.take(train), data.take(held_out)
 
     def _validated(self, validation_data: Any) -> Any:
         """Rows to validate with that the caller brought; datasets are Keras's to read."""
@@ -795,11 +804,16 @@ class _Given:
     groups: Any = None
 
 
-def _groups(groups: Any, rows: np.ndarray) -> np.ndarray:
+def _check_groups(groups: Any, data: arrays.TrainingData) -> np.ndarray | None:
+    if groups is None:
+        return None
     groups = np.asarray(groups)
-    if groups.ndim != 1 or len(groups) <= rows.max():
-        raise ValueError(f"groups has shape {groups.shape}, and must have one group a row of X.")
-    return groups[rows]
+    if groups.shape != (len(data),):
+        raise ValueError(
+            f"groups has shape {groups.shape}, and must have one group for each of the "
+            f"{len(data)} rows of X."
+        )
+    return groups
 
 
 def _same_labels(known: np.ndarray | None, announced: Any) -> bool:

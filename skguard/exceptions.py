@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 __all__ = [
     "DivergedError",
     "FailedTrialError",
@@ -13,6 +15,18 @@ __all__ = [
     "HoldOutWarning",
     "NotCopyableError",
 ]
+
+
+def final(error: Exception) -> Exception:
+    """Mark an error as one about the input, which no retry changes."""
+    with contextlib.suppress(AttributeError):  # a class with slots
+        error._skguard_is_final = True  # type: ignore[attr-defined]
+    return error
+
+
+def is_final(error: Exception) -> bool:
+    """Whether `error` is marked so."""
+    return getattr(error, "_skguard_is_final", False)
 
 
 class FailedTrialError(Exception):

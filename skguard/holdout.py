@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import numbers
+import reprlib
 import warnings
 from typing import Any
 
@@ -14,7 +16,7 @@ from skguard import seeding
 from skguard.arrays import TrainingData
 from skguard.exceptions import HoldOutWarning
 
-__all__ = ["check_rule", "is_set", "split"]
+__all__ = ["check_rule", "is_set", "names_rows", "split"]
 
 
 def is_set(validation_split: Any) -> bool:
@@ -22,6 +24,11 @@ def is_set(validation_split: Any) -> bool:
     return validation_split is not None and not (
         isinstance(validation_split, numbers.Real) and validation_split == 0
     )
+
+
+def names_rows(validation_split: Any) -> bool:
+    """Whether it says of each row where it goes, and not how many rows are held out."""
+    return is_set(validation_split) and not isinstance(validation_split, numbers.Real)
 
 
 def check_rule(validation_split: Any, validation_fraction: Any) -> list[str]:
@@ -128,7 +135,7 @@ def split(
                 sides = _last_rows(data.X.shape[0], float(validation_split))
             else:
                 sides = _one_split(data, validation_split, groups, is_classifier)
-            _check(*sides, data, f"validation_split={validation_split!r}")
+            _check(*sides, data, f"validation_split={_short(validation_split)}")
     if is_classifier:
         _warn_of_missing_classes(*sides, data.y, of_both=takes_last_rows)
     return sides
@@ -146,16 +153,27 @@ def _last_rows(n_rows: int, share: float) -> tuple[np.ndarray, np.ndarray]:
 def _one_split(
     data: TrainingData, rule: Any, groups: Any, is_classifier: bool
 ) -> tuple[np.ndarray, np.ndarray]:
+    if hasattr(rule, "split"):
+        rule = copy.deepcopy(rule)  # a RandomState in it would move on
     splitter = check_cv(rule, data.y, classifier=is_classifier)
-    splits = splitter.split(data.X, data.y, groups)
-    train, held_out = (
-        list(splits)[-1] if isinstance(splitter, TimeSeriesSplit) else next(iter(splits))
-    )
+    splits = list(splitter.split(data.X, data.y, groups))
+    if not splits:
+        raise ValueError(f"validation_split={_short(rule)} has no split.")
     sides = []
-    for rows in (train, held_out):
+    for rows in splits[-1 if isinstance(splitter, TimeSeriesSplit) else 0]:
         rows = np.asarray(rows)
-        sides.append(np.flatnonzero(rows) if rows.dtype == bool else rows)
+        rows = np.flatnonzero(rows) if rows.dtype == bool else rows
+        if rows.size and not (rows.min() >= 0 and rows.max() < data.X.shape[0]):
+            raise ValueError(
+                f"validation_split={_short(rule)} names rows from {rows.min()} to {rows.max()}, "
+                f"and there are {data.X.shape[0]}, counted from 0."
+            )
+        sides.append(rows.astype(int))
     return sides[0], sides[1]
+
+
+def _short(value: Any) -> str:
+    return reprlib.repr(value) if isinstance(value, list | tuple) else repr(value)
 
 
 def _draw(
@@ -169,17 +187,18 @@ def _draw(
         labels = data.y.reshape(-1)
         classes, counts = np.unique(labels, return_counts=True)
         if counts.min() < 2 or min(n_held_out, n_rows - n_held_out) < len(classes):
-            rarest = classes[counts.argmin()]
+            rarest = classes[counts.argmin()].item()
+            why = f": {rarest!r} has one row only" if counts.min() < 2 else ""
             warnings.warn(
-                f"validation_fraction={fraction!r} of {n_rows} rows cannot hold rows of each of "
-                f"the {len(classes)} classes: {rarest!r} has {counts.min()} of them. The rows "
-                "that are held out are drawn without regard to the classes.",
+                f"validation_fraction={fraction!r} of {n_rows} rows cannot have rows of each of "
+                f"the {len(classes)} classes on both sides{why}. The rows that are held out are "
+                "drawn without regard to the classes.",
                 HoldOutWarning,
                 stacklevel=2,
             )
             labels = None
-    if not 0 < n_held_out < n_rows:
-        return rows, rows[:0]
+    if n_held_out >= n_rows:
+        return rows[:0], rows
     train, held_out = train_test_split(rows, test_size=n_held_out, stratify=labels)
     return train, held_out
 

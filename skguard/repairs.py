@@ -336,9 +336,13 @@ class RepairedWrapper(BaseWrapper, _NewTags):
         history = dict(run.history)
         if run.learning_rates:
             history.setdefault("learning_rate", run.learning_rates)
+        stops = any(isinstance(c, keras.callbacks.EarlyStopping) for c in self.callbacks_)
         for key, values in history.items():
             name = key if key == "loss" or key.startswith("val_") else _full_name(key)
             self.history_[name] = self.history_.get(name, []) + list(values)
+        val_loss = self.history_.get("val_loss", [])
+        if not stops and len(val_loss) == self.n_epochs_ and not np.isnan(val_loss).all():
+            self.best_epoch_ = int(np.nanargmin(val_loss))  # of all calls to partial_fit
 
     def _tell_schedule(self, X: Any, fit_args: dict[str, Any]) -> None:
         """Tell a schedule that counts epochs how many gradient steps one has."""

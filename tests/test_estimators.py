@@ -429,6 +429,7 @@ def test_a_fit_tells_what_it_did(blobs):
     assert {name: len(values) for name, values in estimator.history_.items()} == {
         "loss": 2,
         "accuracy": 2,
+        "learning_rate": 2,
     }
     assert estimator.classes_.tolist() == [0, 1, 2]
     assert estimator.n_classes_ == 3

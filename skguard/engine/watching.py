@@ -14,7 +14,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from skguard.engine import keras_internals
-from skguard.exceptions import DivergedError
+from skguard.exceptions import DivergedError, final
 
 __all__ = ["ON_NAN", "Limits", "WatchedCallbacks", "uses_monitor"]
 
@@ -324,9 +324,11 @@ class WatchedCallbacks(keras.callbacks.CallbackList):
             return  # validation_freq: it comes with another epoch
         closest = difflib.get_close_matches(monitor, logs, n=3, cutoff=0.5)
         advice = f" Did you mean {' or '.join(map(repr, closest))}?" if closest else ""
-        raise ValueError(
-            f"monitor={monitor!r} of {type(callback).__name__} is not among the values logged in "
-            f"epoch {epoch}: {sorted(logs)}.{advice}"
+        raise final(
+            ValueError(
+                f"monitor={monitor!r} of {type(callback).__name__} is not among the values logged "
+                f"in epoch {epoch}: {sorted(logs)}.{advice}"
+            )
         )
 
     def _may_see(self, callback: keras.callbacks.Callback, logs: dict[str, Any]) -> bool:

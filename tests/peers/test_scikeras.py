@@ -94,7 +94,7 @@ def test_metric_parameters_reach_the_metrics(blobs):
 
 def test_metric_names_in_the_history_are_the_full_ones(blobs):
     history = make_classifier(metrics=["mse"]).fit(*blobs).history_
-    assert set(history) == {"loss", "mean_squared_error"}
+    assert set(history) == {"loss", "mean_squared_error", "learning_rate"}
 
 
 def test_callback_parameters_reach_the_callbacks(blobs):
@@ -523,6 +523,7 @@ def test_a_seeded_fit_has_the_numbers_of_scikeras(line, determinism):
     config.is_op_determinism_enabled()
     ours = GuardedKerasRegressor(build_for_numbers, engine="keras", **settings).fit(X, y)
     theirs = scikeras.wrappers.KerasRegressor(build_for_numbers, **settings).fit(X, y)
+    assert ours.history_.pop("learning_rate") == [np.float32(0.001)] * 3  # which Keras leaves out
     assert ours.history_ == theirs.history_
     assert all(map(np.array_equal, ours.model_.get_weights(), theirs.model_.get_weights()))
     assert np.array_equal(ours.predict(X), theirs.predict(X))
@@ -540,6 +541,7 @@ def test_a_seeded_fit_has_the_numbers_of_keras_alone(engine, shuffle, line, dete
     model = build_for_numbers({"n_features_in_": 4})
     keras.utils.set_random_seed(5)
     history = model.fit(X, y, **settings).history
+    assert ours.history_.pop("learning_rate") == [np.float32(0.001)] * 3  # which Keras leaves out
     assert ours.history_ == history
     assert all(map(np.array_equal, ours.model_.get_weights(), model.get_weights()))
 

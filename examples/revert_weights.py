@@ -1,0 +1,69 @@
+"""Go back to earlier weights when the loss rises, in a search and in a training of your own."""
+
+import keras
+import numpy as np
+from sklearn.datasets import load_diabetes
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from skguard import GuardedKerasRegressor
+from skguard.callbacks import RevertWeights
+
+
+def build(meta):
+    return keras.Sequential(
+        [
+            keras.Input((meta["n_features_in_"],)),
+            keras.layers.Dense(32, "tanh"),
+            keras.layers.Dense(1),
+        ]
+    )
+
+
+X, y = load_diabetes(return_X_y=True)
+y = (y - y.mean()) / y.std()
+
+# 1. To the start of the epoch that got worse, by more than a hundredth, and then slower.
+previous = RevertWeights(tolerance=0.01, relative=True, lr_factor=0.5)
+# 2. To the best epoch by the rows held out; training ends there, too.
+best = RevertWeights("val_loss", to="best", patience=2, lr_factor=0.5, max_reverts=5)
+
+network = GuardedKerasRegressor(
+    build,
+    loss="mse",
+    optimizer="sgd",
+    optimizer__learning_rate=0.1,  # too high without one of them
+    epochs=40,
+    validation_fraction=0.2,
+    verbose=0,
+    random_state=0,
+    on_nan="stop",
+)
+search = GridSearchCV(
+    make_pipeline(StandardScaler(), network),
+    {"guardedkerasregressor__callbacks": [None, previous, best]},
+    cv=3,
+).fit(X, y)
+for name, score in zip(
+    ("none", "to='previous'", "to='best'"), search.cv_results_["mean_test_score"], strict=True
+):
+    print(f"{name:15} R2 {score:6.3f}")
+winner = search.best_estimator_[-1]
+for revert in winner.callbacks_[0].reverts_[:3]:
+    print(
+        f"epoch {revert.epoch}: {revert.value:.3f} after {revert.reference:.3f}, back to epoch "
+        f"{revert.to_epoch}, rate now {revert.learning_rate:.4f}"
+    )
+
+# 3. Without an estimator: it is a callback like any other.
+model = build({"n_features_in_": X.shape[1]})
+model.compile(keras.optimizers.SGD(0.1), "mse")
+history = model.fit(
+    StandardScaler().fit_transform(X),
+    y,
+    epochs=20,
+    verbose=0,
+    callbacks=[RevertWeights(to="best", lr_factor=0.5)],
+).history
+print(f"loss {np.min(history['loss']):.3f} at best, {sum(history['reverted'])} epochs taken back")
