@@ -258,6 +258,7 @@ class _Training:
         done = 0
         logs: dict[str, Any] = {}
         self.callbacks.weights_are_current = False
+        self.callbacks.rate_is_fixed = not hooks.moves_rate
         try:
             while done < n_epochs:
                 before = self._rate()
@@ -277,7 +278,8 @@ class _Training:
                 graph.restore(result.states, done)
             raise
         finally:
-            self.callbacks.weights_are_current, self.callbacks.steps_ahead = True, 0
+            self.callbacks.weights_are_current, self.callbacks.rate_is_fixed = True, False
+            self.callbacks.steps_ahead = 0
         if done < n_epochs:
             after = self._rate()
             graph.restore(result.states, done - 1)

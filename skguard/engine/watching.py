@@ -71,6 +71,8 @@ class WatchedCallbacks(keras.callbacks.CallbackList):
     weights_are_current : bool
         Whether the model is as after the epoch that the callbacks are told of. Whoever runs
         several epochs at once says so, and calls `check_weights` afterwards.
+    rate_is_fixed : bool
+        Whether no callback can have changed the learning rate since the last epoch.
     steps_ahead : int
         By how many gradient steps the optimizer is past that epoch.
     learning_rates : list of float
@@ -97,6 +99,7 @@ class WatchedCallbacks(keras.callbacks.CallbackList):
         )
         self.n_epochs = 0
         self.weights_are_current = True
+        self.rate_is_fixed = False
         self.steps_ahead = 0
         self.learning_rates: list[float] = []
         self._limits = limits
@@ -183,6 +186,8 @@ class WatchedCallbacks(keras.callbacks.CallbackList):
         schedule = keras_internals.schedule_of(optimizer)
         if schedule is not None:
             return _number(schedule(int(_array(optimizer.iterations)) - self.steps_ahead))
+        if self.rate_is_fixed and self.learning_rates:
+            return self.learning_rates[-1]
         rate = getattr(optimizer, "learning_rate", None)
         return float(_array(rate)) if isinstance(rate, keras.Variable) else None
 
