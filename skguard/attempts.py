@@ -50,8 +50,8 @@ class Rule:
     max_retries : int
     retry_on : exception class or sequence of them
     retry_with : callable or None
-        Called with the number of the attempt that failed, its error and the estimator's
-        parameters; returns those to change for the next attempt.
+        Called with the number of the attempt that failed, its error and the parameters that
+        it had; returns those to change for the next attempt.
     deadline : float or None
         After which nothing is tried again, see ``time.monotonic``.
     """
@@ -88,7 +88,7 @@ def _classes(retry_on: Any) -> tuple[Any, ...]:
 
 
 def run(
-    attempt: Callable[[int, dict[str, Any]], None], rule: Rule, params: Mapping[str, Any]
+    attempt: Callable[[int, dict[str, Any]], None], rule: Rule, params: dict[str, Any]
 ) -> list[Attempt]:
     """Try until it works or must not be tried again.
 
@@ -98,7 +98,7 @@ def run(
         Takes the number of the attempt and the parameters to change. Undoes all that it did
         if it raises.
     rule : Rule
-    params : mapping
+    params : dict
         The estimator's parameters, for ``retry_with``.
 
     Returns
@@ -126,7 +126,7 @@ def run(
                 if not isinstance(error, Exception) or not _may_retry(error, rule, number):
                     raise
                 if rule.retry_with is not None:
-                    changes = dict(rule.retry_with(number, error, dict(params)) or {})
+                    changes = dict(rule.retry_with(number, error, params | changes) or {})
         else:
             record.append(Attempt(number, time.monotonic() - started, changes))
             return record

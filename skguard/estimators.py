@@ -140,8 +140,8 @@ class GuardedKerasBase(RepairedWrapper):
         Which errors are worth another try.
     retry_with : callable, default=None
         Called as ``retry_with(attempt, error, params)`` before each retry, with the number of
-        the attempt that failed, counted from 0; returns a dict of parameters to change for
-        the next attempt alone, such as ``{"batch_size": 16}``.
+        the attempt that failed, counted from 0, and the parameters that it had; returns a dict
+        of parameters to change for the next attempt alone, such as ``{"batch_size": 16}``.
     **kwargs : dict
         Arguments of the model function, and routed parameters: ``model__``, ``optimizer__``,
         ``loss__``, ``metrics__``, ``callbacks__``, ``compile__``, ``fit__``, ``predict__`` and
@@ -154,12 +154,12 @@ class GuardedKerasBase(RepairedWrapper):
     callbacks_ : list of keras.callbacks.Callback
         The callbacks that trained, with what they recorded and the paths that they wrote to.
     history_ : dict of str to list of float
-        One value for each metric and epoch; ``learning_rate`` is the rate at the epoch's end.
+        One value for each metric and epoch; ``learning_rate`` is the rate of its last step.
     n_epochs_ : int
         How many epochs the model was trained for: those in ``history_``.
     best_epoch_ : int or None
-        The best epoch, as a place in ``history_``: where early stopping found it, or else where
-        ``val_loss`` is lowest; None without either.
+        The best epoch, counted from 0: where early stopping found it, or else where ``val_loss``
+        is lowest; None without either.
     stop_reason_ : {"max_epochs", "early_stopping", "time_budget", "diverged", "callback"}
         Why training ended; "callback" is one that set ``stop_training``.
     holdout_ : ndarray of int, or None
@@ -386,7 +386,7 @@ class GuardedKerasBase(RepairedWrapper):
             parameters.check_call_names("fit", kwargs)
             self._check_settings(kwargs)
             deadline = None if self.max_fit_seconds is None else started + self.max_fit_seconds
-            goes_on = warm_start and self.initialized_
+            self._goes_on = goes_on = bool(warm_start and self.initialized_)
 
             def attempt(number: int, changes: dict[str, Any]) -> None:
                 with self._unchanged_on_error(), self._with_params(changes):
@@ -452,9 +452,12 @@ class GuardedKerasBase(RepairedWrapper):
         self.model_ = self._own_model()
         self._ensure_compiled_model()
         with attempts.no_retry():
-            weights = self._weigh_classes(y, weights)
             data = arrays.TrainingData(X, y, weights)
             train, held_out = self._hold_out(data, given, kwargs)
+            # As in Keras, classes weigh in training alone.
+            weights = self._weigh_classes(train.y, train.sample_weight)
+            train = dataclasses.replace(train, sample_weight=weights)
+            train = train.take(train.rows_that_weigh())
         encoded_X = self.feature_encoder_.transform(train.X)
         encoded_y = self.target_encoder_.transform(train.y)
         self._check_model_compatibility(encoded_y)
@@ -532,7 +535,7 @@ class GuardedKerasBase(RepairedWrapper):
                 raise ValueError("X_val and validation_data are both given. Give one of them.")
             validation_data = (given.X_val, given.y_val, given.sample_weight_val)
         if validation_data is not None:
-            return data.take(rows), self._validated(validation_data)
+            return data.take(rows), self._validated(validation_data, supervised=data.y is not None)
         fraction = self.validation_fraction
         if self.early_stopping and fraction is None and not holdout.is_set(validation_split):
             fraction = 0.1
@@ -545,7 +548,7 @@ class GuardedKerasBase(RepairedWrapper):
             validation_fraction=fraction,
             groups=None if groups is None else groups[split_at],
             is_classifier=isinstance(self, ClassifierMixin),
-            seed=seeding.resolve(self.random_state),
+            seed=self._seed_of_hold_out(),
         )
         if sides is None:
             return data.take(rows), None
@@ -556,11 +559,20 @@ class GuardedKerasBase(RepairedWrapper):
         self.holdout_ = held_out
         return data.take(train), data.take(held_out)
 
-    def _validated(self, validation_data: Any) -> Any:
+    def _seed_of_hold_out(self) -> int:
+        """One for all calls that train a model, so that none trains on what another held out."""
+        if not self._goes_on or not hasattr(self, "_hold_out_seed"):
+            seed = seeding.resolve(self.random_state)
+            self._hold_out_seed = int(np.random.randint(2**31)) if seed is None else seed
+        return self._hold_out_seed
+
+    def _validated(self, validation_data: Any, *, supervised: bool) -> Any:
         """Rows to validate with that the caller brought; datasets are Keras's to read."""
         if not isinstance(validation_data, tuple | list) or not 1 <= len(validation_data) <= 3:
             return validation_data
         X, y, sample_weight = (*validation_data, None, None)[:3]
+        if y is None and supervised:
+            raise ValueError("validation_data holds X alone. Give (X, y).")
         X, y = self._validate_data(X, y)
         return arrays.TrainingData(X, y, arrays.check_weights(sample_weight, X))
 
@@ -634,13 +646,19 @@ class GuardedKerasBase(RepairedWrapper):
             yield
             return
         before = {name: vars(self)[name] for name in self._get_param_names()}
+        user_params = getattr(self, "_user_params", None)
         with attempts.no_retry():
+            for name, value in before.items():
+                if parameters.is_estimator(value):  # whose own parameters may be among these
+                    setattr(self, name, fresh.copy_parameter(value))
             self.set_params(**changes)
         yield
         for name in self._get_param_names():
             if name not in before:
                 delattr(self, name)
         self.__dict__.update(before)
+        if user_params is not None:
+            self._user_params = user_params
 
     @contextlib.contextmanager
     def _unchanged_on_error(self) -> Iterator[None]:
@@ -723,6 +741,7 @@ class GuardedKerasBase(RepairedWrapper):
             is not what can build a model, ``fit`` looks at the names.
         """
         before = dict(vars(self))
+        inner = [(v, v.get_params()) for v in before.values() if parameters.is_estimator(v)]
         try:
             # The model first: it decides which of the other names exist; then what others are in.
             for name in sorted(
@@ -735,6 +754,8 @@ class GuardedKerasBase(RepairedWrapper):
         except BaseException:
             self.__dict__.clear()
             self.__dict__.update(before)
+            for value, params_before in inner:
+                value.set_params(**params_before)
             raise
         return self
 
@@ -841,7 +862,8 @@ class GuardedKerasClassifier(GuardedKerasBase, KerasClassifier):
     model, optimizer, loss, metrics, callbacks, epochs, batch_size, random_state, engine, ...
         All parameters of `GuardedKerasBase`, with the same defaults.
     class_weight : dict, "balanced" or None, default=None
-        Weights of the classes, ``{label: weight}``; multiplied with ``sample_weight``.
+        Weights of the classes in training, ``{label: weight}``; multiplied with
+        ``sample_weight``. Held-out rows are without them, as in Keras.
 
     Attributes
     ----------

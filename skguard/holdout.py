@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import math
 import numbers
 import reprlib
@@ -55,6 +56,10 @@ def check_rule(validation_split: Any, validation_fraction: Any) -> list[str]:
         problems.append(
             f"validation_split={rule!r} is neither a share of the rows, a number of folds nor a "
             "scikit-learn splitter."
+        )
+    elif inspect.isclass(rule):
+        problems.append(
+            f"validation_split={rule.__name__} is a class. Give an object: {rule.__name__}()."
         )
     elif hasattr(rule, "__next__"):
         problems.append(
@@ -117,8 +122,15 @@ def split(
     if not is_set(validation_split) and validation_fraction is None:
         return None
     takes_last_rows = validation_fraction is None and _is_share(validation_split)
-    respects_groups = validation_fraction is None and not takes_last_rows
-    if groups is not None and not respects_groups:
+    looks_at_groups = _looks_at_groups(validation_split) if validation_fraction is None else False
+    if groups is None and looks_at_groups:
+        raise ValueError(
+            f"validation_split={validation_split!r} needs groups. Give fit(..., groups=...); in a "
+            "search or pipeline, switch on metadata routing, "
+            "sklearn.set_config(enable_metadata_routing=True), and ask for them with "
+            "set_fit_request(groups=True)."
+        )
+    if groups is not None and looks_at_groups is False:
         name = "validation_split" if validation_fraction is None else "validation_fraction"
         value = validation_split if validation_fraction is None else validation_fraction
         raise ValueError(
@@ -141,6 +153,15 @@ def split(
     return sides
 
 
+def _looks_at_groups(rule: Any) -> bool | None:
+    """Whether a rule respects groups; None where it does not tell."""
+    if isinstance(rule, numbers.Real):
+        return False
+    if not hasattr(rule, "get_metadata_routing"):
+        return None
+    return rule.get_metadata_routing().split.requests.get("groups") is True
+
+
 def _is_share(rule: Any) -> bool:
     return isinstance(rule, numbers.Real) and not isinstance(rule, numbers.Integral)
 
@@ -156,11 +177,14 @@ def _one_split(
     if hasattr(rule, "split"):
         rule = copy.deepcopy(rule)  # a RandomState in it would move on
     splitter = check_cv(rule, data.y, classifier=is_classifier)
-    splits = list(splitter.split(data.X, data.y, groups))
-    if not splits:
+    splits = iter(splitter.split(data.X, data.y, groups))
+    if isinstance(splitter, TimeSeriesSplit):
+        splits = iter(list(splits)[-1:])
+    split = next(splits, None)
+    if split is None:
         raise ValueError(f"validation_split={_short(rule)} has no split.")
     sides = []
-    for rows in splits[-1 if isinstance(splitter, TimeSeriesSplit) else 0]:
+    for rows in split:
         rows = np.asarray(rows)
         rows = np.flatnonzero(rows) if rows.dtype == bool else rows
         if rows.size and not (rows.min() >= 0 and rows.max() < data.X.shape[0]):

@@ -63,6 +63,8 @@ class LearningRateDisplay:
         -------
         LearningRateDisplay
         """
+        if not hasattr(schedule, "preview"):
+            raise TypeError(f"{schedule!r} is no schedule of skguard.schedules.")
         rates = schedule.preview(epochs, steps_per_epoch)
         times = np.arange(len(rates)) / steps_per_epoch
         return cls(times, rates, type(schedule).__name__).plot(ax, **kwargs)
@@ -84,6 +86,11 @@ class LearningRateDisplay:
         -------
         LearningRateDisplay
         """
+        if "learning_rate" not in getattr(estimator, "history_", {}):
+            raise TypeError(
+                f"{estimator!r} has no history_ with learning rates. Give a fitted estimator of "
+                "skguard's itself: of a pipeline, its last step."
+            )
         rates = estimator.history_["learning_rate"]
         times = np.arange(1, len(rates) + 1)
         return cls(times, rates, type(estimator).__name__).plot(ax, **kwargs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import numbers
 import weakref
 from collections.abc import Iterable
@@ -11,6 +12,7 @@ import keras
 import numpy as np
 from scikeras.utils import loss_name
 from sklearn.base import ClassifierMixin
+from sklearn.metrics import get_scorer_names
 
 from skguard import attempts, engine, holdout
 from skguard.callbacks import ScorerMonitor
@@ -203,6 +205,14 @@ def _problems_of_stopping(estimator: Any) -> list[str]:
             f"max_fit_seconds={seconds!r} is no time. Give a number of seconds, or None."
         )
     scoring = estimator.scoring
+    if isinstance(scoring, str) and scoring not in (known := get_scorer_names()):
+        closest = difflib.get_close_matches(scoring, known, n=3)
+        advice = (
+            f"Did you mean {' or '.join(map(repr, closest))}?"
+            if closest
+            else ("sklearn.metrics.get_scorer_names() lists them all.")
+        )
+        problems.append(f"scoring={scoring!r} is no scorer that scikit-learn knows. {advice}")
     if scoring is not None and not isinstance(scoring, str) and not callable(scoring):
         problems.append(
             f"scoring={scoring!r} is no scorer. Give one, or the name of one, such as 'roc_auc'."

@@ -24,7 +24,7 @@ from sklearn.utils import ClassifierTags, RegressorTags, Tags
 from sklearn.utils.validation import check_is_fitted
 
 from skguard import arrays, attempts, engine, forks, fresh, parameters, preflight, seeding
-from skguard.callbacks import ScorerMonitor
+from skguard.callbacks import RevertWeights, ScorerMonitor
 from skguard.paths import FitPaths
 from skguard.schedules import EpochSchedule
 
@@ -314,9 +314,11 @@ class RepairedWrapper(BaseWrapper, _NewTags):
         }
         fit_args |= kwargs
         fit_args = {k: v for k, v in fit_args.items() if not k.startswith("callbacks")}
-        # What scores comes before what monitors the scores.
+        # What scores comes before what monitors the scores, and what puts the model back comes
+        # after what keeps its weights.
         fit_args["callbacks"] = sorted(
-            self.callbacks_, key=lambda callback: not isinstance(callback, ScorerMonitor)
+            self.callbacks_,
+            key=lambda c: (not isinstance(c, ScorerMonitor), isinstance(c, RevertWeights)),
         )
         with attempts.no_retry():
             _resolve_batch_sizes(fit_args, X)
@@ -335,7 +337,7 @@ class RepairedWrapper(BaseWrapper, _NewTags):
         self.stop_reason_ = run.stop_reason
         history = dict(run.history)
         if run.learning_rates:
-            history.setdefault("learning_rate", run.learning_rates)
+            history["learning_rate"] = run.learning_rates
         stops = any(isinstance(c, keras.callbacks.EarlyStopping) for c in self.callbacks_)
         for key, values in history.items():
             name = key if key == "loss" or key.startswith("val_") else _full_name(key)

@@ -8,6 +8,7 @@ schedules all the same: part of the graph, saved with the model, and no Python a
 from __future__ import annotations
 
 import math
+import numbers
 from typing import Any
 
 import keras
@@ -406,11 +407,8 @@ def _check(
     below: float = math.inf,
 ) -> None:
     value = getattr(schedule, name)
-    try:
-        fits = least <= float(value) < below and float(value) > above
-    except (TypeError, ValueError):
-        fits = False
-    if not fits:
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not (is_number and least <= float(value) < below and float(value) > above):
         bounds = [f"{least} or more"] if least > -math.inf else []
         bounds += [f"above {above}"] if above > -math.inf else []
         bounds += [f"below {below}"] if below < math.inf else []

@@ -380,7 +380,7 @@ def test_retry_with_changes_parameters_for_the_next_attempt_alone(line):
 
     build = Builder(failing=[0, 1])
     estimator = make_regressor(build, units=16, max_retries=2, retry_with=halve).fit(*line)
-    assert asked == [(0, "call 0, 16 units", 16), (1, "call 1, 4 units", 16)]
+    assert asked == [(0, "call 0, 16 units", 16), (1, "call 1, 4 units", 4)]
     assert [attempt.changes for attempt in estimator.attempts_] == [{}, {"units": 4}, {}]
     assert [weights[0].shape[1] for weights in build.calls] == [16, 4, 16]
 

@@ -869,7 +869,9 @@ def test_fail_in_the_first_epoch_leaves_the_estimator_as_new(name, blobs):
 def test_ignore_trains_on_and_takes_no_nan_for_the_best(name, blobs):
     estimator = make_classifier(
         optimizer__learning_rate=1e38, early_stopping=True, on_nan="ignore", epochs=3, engine=name
-    ).fit(*blobs)
+    )
+    with pytest.warns(ConvergenceWarning, match="monitor='val_loss' .* was NaN in every epoch"):
+        estimator.fit(*blobs)
     assert np.isnan(estimator.history_["loss"]).all()
     assert estimator.n_epochs_ == 3
     assert estimator.best_epoch_ is None
@@ -977,3 +979,18 @@ def test_all_parameters_are_set_and_searched_like_any_other(line):
     assert estimator.set_params(**ALL).get_params().items() >= ALL.items()
     search = GridSearchCV(estimator, {"n_iter_no_change": [1, 2]}, cv=2, error_score="raise")
     assert np.isfinite(search.fit(*line).cv_results_["mean_test_score"]).all()
+
+
+def test_a_score_that_is_always_nan_is_mentioned(blobs):
+    def nothing(estimator, X, y):
+        return np.nan
+
+    estimator = make_classifier(early_stopping=True, scoring=nothing, epochs=2)
+    with pytest.warns(ConvergenceWarning, match="monitor='val_nothing' .* was NaN in every epoch"):
+        estimator.fit(*blobs)
+    assert estimator.best_epoch_ is None
+
+
+def test_a_scorer_that_nobody_knows_is_refused_with_the_closest(blobs):
+    with pytest.raises(ValueError, match=r"scoring='roc_acu' is no scorer.*'roc_auc'"):
+        make_classifier(scoring="roc_acu").fit(*blobs)

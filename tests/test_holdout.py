@@ -14,6 +14,7 @@ from sklearn.model_selection import (
     GroupKFold,
     GroupShuffleSplit,
     KFold,
+    LeaveOneOut,
     PredefinedSplit,
     ShuffleSplit,
     StratifiedKFold,
@@ -439,8 +440,8 @@ def test_groups_that_would_be_on_both_sides_are_refused(rule, blobs):
 
 
 @pytest.mark.parametrize("rule", [5, ShuffleSplit(1, test_size=0.2)], ids=repr)
-def test_groups_that_scikit_learn_ignores_are_mentioned_as_it_does(rule, blobs):
-    with pytest.warns(UserWarning, match="groups parameter is ignored"):
+def test_groups_that_scikit_learn_would_ignore_are_refused(rule, blobs):
+    with pytest.raises(ValueError, match=r"groups were given, and .* does not look at groups"):
         held_out(*blobs, {"groups": ROWS // 2}, validation_split=rule)
 
 
@@ -450,11 +451,6 @@ def test_groups_that_scikit_learn_ignores_are_mentioned_as_it_does(rule, blobs):
 def test_groups_that_are_not_one_a_row_are_refused(groups, blobs):
     with pytest.raises(ValueError, match=r"groups has shape .* one group for each"):
         held_out(*blobs, {"groups": groups}, validation_split=GroupShuffleSplit(1))
-
-
-def test_groups_that_are_missing_are_asked_for(blobs):
-    with pytest.raises(ValueError, match=r"'groups' parameter should not be None"):
-        held_out(*blobs, validation_split=GroupShuffleSplit(1))
 
 
 # Weights
@@ -688,3 +684,42 @@ def test_a_failed_fit_leaves_the_hold_out_of_the_last(blobs):
     with pytest.raises(ValueError, match="NaN"):
         estimator.fit(X * np.nan, y)
     assert estimator.holdout_ is before
+
+
+def test_classes_weigh_in_training_and_not_among_the_rows_held_out(blobs):
+    X, y = blobs
+    settings = {"validation_fraction": 0.2, "epochs": 1, "optimizer__learning_rate": 0.0}
+    plain = make_classifier(**settings).fit(X, y)
+    weighted = make_classifier(**settings, class_weight={0: 9.0, 1: 1.0, 2: 0.0}).fit(X, y)
+    assert weighted.history_["val_loss"] == plain.history_["val_loss"]
+    assert weighted.history_["loss"] != plain.history_["loss"]
+
+
+def test_a_splitter_that_needs_groups_says_how_they_come(blobs):
+    with pytest.raises(ValueError, match=r"needs groups.*enable_metadata_routing"):
+        held_out(*blobs, validation_split=GroupShuffleSplit(1))
+
+
+def test_a_splitter_class_is_refused(blobs):
+    with pytest.raises(ValueError, match=r"validation_split=ShuffleSplit is a class"):
+        held_out(*blobs, validation_split=ShuffleSplit)
+
+
+def test_rows_held_out_of_one_call_to_partial_fit_are_held_out_of_the_next(line):
+    estimator = make_regressor(validation_fraction=0.2, random_state=None)
+    rows = [estimator.partial_fit(*line).holdout_.tolist() for _ in range(3)]
+    assert rows[0] == rows[1] == rows[2]
+    assert estimator.fit(*line).holdout_.tolist() != rows[0]
+
+
+def test_a_splitter_of_many_splits_makes_one(blobs):
+    class Counting(LeaveOneOut):
+        made = 0
+
+        def split(self, X, y=None, groups=None):
+            for split in super().split(X, y, groups):
+                type(self).made += 1
+                yield split
+
+    held_out(*blobs, validation_split=Counting())
+    assert Counting.made == 1

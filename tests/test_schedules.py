@@ -98,8 +98,11 @@ def test_a_decay_over_50_epochs_ends_where_it_should_whatever_the_steps(
     assert final_rate(estimator) == np.float32(0.001)
     rates = estimator.history_["learning_rate"]
     assert len(rates) == 50
+    steps = -(-n_rows // batch_size)
     np.testing.assert_allclose(
-        rates, [by_hand(CosineDecay(0.01, 50, 0.001), epoch + 1) for epoch in range(50)], rtol=1e-4
+        rates,
+        [by_hand(CosineDecay(0.01, 50, 0.001), epoch + 1 - 1 / steps) for epoch in range(50)],
+        rtol=1e-4,
     )
 
 
@@ -247,3 +250,53 @@ def test_keras_callbacks_for_the_rate_are_in_the_history(engine, line):
     assert two.history_["learning_rate"] == pytest.approx([0.08, 0.08, 0.04])
     again = network(0.08, callbacks=plateau, engine=engine).fit(*line)
     assert again.history_["learning_rate"] == two.history_["learning_rate"]
+
+
+def test_a_retry_changes_a_copy_of_the_schedule(line):
+    schedule = CosineDecay(1e30, epochs=3)
+    estimator = network(
+        schedule,
+        max_retries=1,
+        retry_with=lambda attempt, error, params: {"optimizer__learning_rate__initial": 0.01},
+    ).fit(*line)
+    assert estimator.attempts_[0].error == "DivergedError"
+    assert estimator.attempts_[1].changes == {"optimizer__learning_rate__initial": 0.01}
+    assert estimator.optimizer__learning_rate is schedule
+    assert schedule.initial == 1e30
+
+
+def test_retries_see_the_parameters_of_the_attempt_that_failed(line):
+    seen = []
+
+    def ten_times_lower(attempt, error, params):
+        seen.append(params["optimizer__learning_rate"])
+        return {"optimizer__learning_rate": params["optimizer__learning_rate"] / 10}
+
+    network(1e30, max_retries=40, retry_with=ten_times_lower, epochs=2).fit(*line)
+    assert seen[:3] == pytest.approx([1e30, 1e29, 1e28])
+
+
+def test_no_parameter_of_a_schedule_is_set_if_another_name_is_wrong():
+    estimator = network(CosineDecay(0.1))
+    with pytest.raises(ValueError, match="nonsense"):
+        estimator.set_params(optimizer__learning_rate__initial=7.0, nonsense=1)
+    assert estimator.optimizer__learning_rate.initial == 0.1
+
+
+@pytest.mark.parametrize("engine", ["fused", "keras"])
+def test_accumulated_gradients_are_steps_as_well(engine, line):
+    estimator = network(
+        ExponentialDecay(1e-3, factor=0.5),
+        engine=engine,
+        optimizer__gradient_accumulation_steps=2,
+    ).fit(*line)
+    rates = ExponentialDecay(1e-3, factor=0.5).preview(3, steps_per_epoch=4)
+    assert estimator.history_["learning_rate"] == pytest.approx(rates[3::4])
+
+
+def test_the_rate_of_epochs_without_validation_is_there_too(line):
+    plateau = keras.callbacks.ReduceLROnPlateau("val_loss")
+    estimator = network(
+        0.05, callbacks=plateau, validation_split=0.2, fit__validation_freq=2, epochs=4
+    ).fit(*line)
+    assert estimator.history_["learning_rate"] == pytest.approx([0.05] * 4)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
+import numbers
 from typing import Any
 
 import keras
+
+from skguard.exceptions import final
 
 __all__ = ["Revert", "RevertWeights"]
 
@@ -72,7 +75,7 @@ class RevertWeights(keras.callbacks.Callback):
         How often to go back at most.
     on_max : {"stop", "continue"}, default="stop"
         What follows when an epoch would have to be taken back once more: training stops,
-        back at the earlier state, or goes on without reverts.
+        back at the earlier state (the last of ``reverts_``), or goes on without reverts.
     lr_factor : float, default=1.0
         What the learning rate is multiplied with at each revert, on top of what it was before;
         it does not go back.
@@ -133,7 +136,7 @@ class RevertWeights(keras.callbacks.Callback):
             if value not in allowed:
                 raise ValueError(f"{name}={value!r} is none of {', '.join(map(repr, allowed))}.")
         for name, number in (("patience", patience), ("cooldown", cooldown)):
-            if number < 0:
+            if not isinstance(number, numbers.Integral) or number < 0:
                 raise ValueError(f"{name}={number!r} is no number of epochs. Give 0 or more.")
         if tolerance < 0 or min_lr < 0:
             raise ValueError(f"tolerance={tolerance!r} and min_lr={min_lr!r} must be 0 or more.")
@@ -170,9 +173,11 @@ class RevertWeights(keras.callbacks.Callback):
         self._forget()
         self._sign = _sign(self.monitor, self.mode)
         if self.lr_factor < 1 and _has_schedule(self.model.optimizer):
-            raise ValueError(
-                f"lr_factor={self.lr_factor!r} of RevertWeights changes the learning rate, and the "
-                "optimizer has a schedule that sets it. Leave one out."
+            raise final(
+                ValueError(
+                    f"lr_factor={self.lr_factor!r} of RevertWeights changes the learning rate, and "
+                    "the optimizer has a schedule that sets it. Leave one out."
+                )
             )
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
@@ -181,9 +186,11 @@ class RevertWeights(keras.callbacks.Callback):
             if self.monitor.startswith("val_") and not any(n.startswith("val_") for n in logs):
                 logs["reverted"] = 0  # an epoch without validation
                 return
-            raise ValueError(
-                f"monitor={self.monitor!r} of RevertWeights is not among the values logged in "
-                f"epoch {epoch}: {sorted(logs)}."
+            raise final(
+                ValueError(
+                    f"monitor={self.monitor!r} of RevertWeights is not among the values logged in "
+                    f"epoch {epoch}: {sorted(logs)}."
+                )
             )
         value = float(logs[self.monitor])
         logs["reverted"] = int(self._judge(epoch, value))
@@ -265,7 +272,7 @@ class RevertWeights(keras.callbacks.Callback):
             "stops" if stops else "goes on without reverts",
         )
         if stops:
-            self._go_back()
+            self._revert(epoch, value)
             self.model.stop_training = True
         return stops
 
@@ -294,11 +301,9 @@ class _State:
         return cls(epoch, value, _values(model.weights), _values(_slots(model)))
 
     def restore(self, model: keras.Model, with_optimizer: bool) -> None:
-        for variable, value in zip(model.weights, self.weights, strict=True):
-            variable.assign(value)
+        _assign(model.weights, self.weights)
         if with_optimizer:
-            for variable, value in zip(_slots(model), self.slots, strict=True):
-                variable.assign(value)
+            _assign(_slots(model), self.slots)
 
 
 def _values(variables: list[Any]) -> list[Any]:
@@ -309,6 +314,18 @@ def _values(variables: list[Any]) -> list[Any]:
         read, own = tf.raw_ops.ReadVariableOp, [variable.value for variable in variables]
         return [read(resource=variable.handle, dtype=variable.dtype) for variable in own]
     return [keras.ops.copy(variable.value) for variable in variables]
+
+
+def _assign(variables: list[Any], values: list[Any]) -> None:
+    if keras.config.backend() == "tensorflow":
+        import tensorflow as tf
+
+        # variable.assign() converts and checks what is of the variable's own making here.
+        for variable, value in zip(variables, values, strict=True):
+            tf.raw_ops.AssignVariableOp(resource=variable.value.handle, value=value)
+        return
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
 
 
 def _slots(model: keras.Model) -> list[Any]:
@@ -331,11 +348,15 @@ def _sign(monitor: str, mode: str) -> int:
     """1 where less is better, -1 where more is."""
     if mode == "auto":
         name = monitor.removeprefix("val_").lower()
+        if name.startswith("neg_"):  # scikit-learn's scorers: more of all of them is better
+            return -1
         is_less, is_more = (any(word in name for word in words) for words in (_SMALLER, _GREATER))
         if is_less == is_more:
-            raise ValueError(
-                f"mode='auto' of RevertWeights does not know whether less or more of "
-                f"monitor={monitor!r} is better. Give mode='min' or mode='max'."
+            raise final(
+                ValueError(
+                    f"mode='auto' of RevertWeights does not know whether less or more of "
+                    f"monitor={monitor!r} is better. Give mode='min' or mode='max'."
+                )
             )
         return 1 if is_less else -1
     return 1 if mode == "min" else -1

@@ -19,6 +19,7 @@ __all__ = [
     "replace_schedule",
     "schedule_of",
     "settings",
+    "steps_taken",
 ]
 
 
@@ -109,6 +110,11 @@ def schedule_of(optimizer: Any) -> Any:
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)
     rate = getattr(optimizer, "_learning_rate", None)
     return rate if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule) else None
+
+
+def steps_taken(optimizer: Any) -> int:
+    """The gradient steps that a schedule has been told of, accumulated ones counted too."""
+    return int(keras.ops.convert_to_numpy(getattr(optimizer, "_iterations", optimizer.iterations)))
 
 
 def replace_schedule(optimizer: Any, schedule: Any) -> None:

@@ -39,9 +39,9 @@ class TrainingRun:
     n_epochs : int
         How many whole epochs it had.
     best_epoch : int or None
-        The best of them, counted from 0: of the first early stopping, or else by ``val_loss``.
+        The best of them, counted from 0: of early stopping, or else by ``val_loss``.
     learning_rates : list of float
-        At the end of each epoch; empty where the optimizer does not tell.
+        Of the last step of each epoch; empty where the optimizer does not tell.
     stop_reason : {"max_epochs", "early_stopping", "time_budget", "diverged", "callback"}
         Why it ended.
     """

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
+from skguard.callbacks.revert_weights import RevertWeights
 from skguard.engine import keras_internals
 from skguard.exceptions import DivergedError, final
 
@@ -22,12 +23,13 @@ ON_NAN = ("fail", "stop", "ignore")
 
 _SECONDS_BETWEEN_LOOKS = 0.25  # at the loss, where Keras would otherwise not convert it
 
-# What decides by a monitored value.
-_MONITORS = (
+# What decides by a monitored value; Keras's take one that is NaN for the best if it is the first.
+_TAKE_NAN_FOR_BEST = (
     keras.callbacks.EarlyStopping,
     keras.callbacks.ReduceLROnPlateau,
     keras.callbacks.ModelCheckpoint,
 )
+_MONITORS = (*_TAKE_NAN_FOR_BEST, RevertWeights)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ class WatchedCallbacks(keras.callbacks.CallbackList):
     steps_ahead : int
         By how many gradient steps the optimizer is past that epoch.
     learning_rates : list of float
-        The rate at the end of each epoch, where the optimizer tells it.
+        The rate of the last step of each epoch, where the optimizer tells it.
     """
 
     callbacks: list[keras.callbacks.Callback]
@@ -109,9 +111,10 @@ class WatchedCallbacks(keras.callbacks.CallbackList):
         self._looked = time.monotonic()
         self._checked: set[int] = set()  # monitors whose name was found among the logs
         self._has_seen_number: set[int] = set()
+        self._has_seen_nan: set[int] = set()
         self._lowest_loss: tuple[float, int] | None = None
         self._first_epoch: int | None = None
-        self._weights: list[Any] | None = None
+        self._weights: list[Any] = []  # which were finite when training began
         self._finite: list[np.ndarray] | None = None
         self._told: list[keras.callbacks.Callback] = []
         self._each = keras.callbacks.LambdaCallback(on_epoch_end=self._end_epoch)
@@ -120,11 +123,25 @@ class WatchedCallbacks(keras.callbacks.CallbackList):
 
     def on_train_begin(self, logs: Any = None) -> None:
         super().on_train_begin(logs)
+        if self._limits.on_nan != "ignore":
+            # A mask, say, may be infinite on purpose.
+            weights = [v for v in self.model.weights if "float" in str(v.dtype)]
+            self._weights = [v for v in weights if not _not_finite(v)]
         self._keep_finite()
 
     def on_train_end(self, logs: Any = None) -> None:
+        # Where early stopping restores weights, these are the last word.
+        self.callbacks = sorted(self.callbacks, key=lambda c: not isinstance(c, RevertWeights))
         super().on_train_end(logs)
         self.check_weights()
+        for callback in self.callbacks:
+            if id(callback) in self._has_seen_nan - self._has_seen_number:
+                warnings.warn(
+                    f"monitor={callback.monitor!r} of {type(callback).__name__} was NaN in every "
+                    "epoch, so that it had nothing to go by.",
+                    ConvergenceWarning,
+                    stacklevel=2,
+                )
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         if self._first_epoch is None:
@@ -174,7 +191,7 @@ class WatchedCallbacks(keras.callbacks.CallbackList):
         for callback in self._told:
             if uses_monitor(callback):
                 self._check_monitor(callback, epoch, logs)
-                if not self._may_see(callback, logs):
+                if isinstance(callback, _TAKE_NAN_FOR_BEST) and not self._may_see(callback, logs):
                     continue
             callback.on_epoch_end(epoch, logs)
         loss = _number(logs.get("val_loss"))
@@ -185,7 +202,8 @@ class WatchedCallbacks(keras.callbacks.CallbackList):
         optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
         schedule = keras_internals.schedule_of(optimizer)
         if schedule is not None:
-            return _number(schedule(int(_array(optimizer.iterations)) - self.steps_ahead))
+            steps = keras_internals.steps_taken(optimizer) - self.steps_ahead
+            return _number(schedule(max(steps - 1, 0)))
         if self.rate_is_fixed and self.learning_rates:
             return self.learning_rates[-1]
         rate = getattr(optimizer, "learning_rate", None)
@@ -211,15 +229,17 @@ class WatchedCallbacks(keras.callbacks.CallbackList):
     def best_epoch(self) -> int | None:
         """Which epoch was the best, counted from the first of this training.
 
-        By the first early stopping among the callbacks, or else by ``val_loss``.
+        By the early stopping whose weights the model ends with, or else by ``val_loss``.
         """
         if self._first_epoch is None:
             return None
-        for callback in self.callbacks:
-            if isinstance(callback, keras.callbacks.EarlyStopping):
-                if getattr(callback, "best", None) is None or self.n_epochs == 0:
-                    return None
-                return int(callback.best_epoch) - self._first_epoch
+        stops = [c for c in self.callbacks if isinstance(c, keras.callbacks.EarlyStopping)]
+        if stops:
+            # The last that restores its weights has the last word on the model.
+            stop = max(enumerate(stops), key=lambda s: (s[1].restore_best_weights, s[0]))[1]
+            if getattr(stop, "best", None) is None or self.n_epochs == 0:
+                return None
+            return int(stop.best_epoch) - self._first_epoch
         return None if self._lowest_loss is None else self._lowest_loss[1] - self._first_epoch
 
     # ---- numbers that are not finite --------------------------------------------------------
@@ -271,15 +291,10 @@ class WatchedCallbacks(keras.callbacks.CallbackList):
             self._diverge(*wrong)
 
     def _weight_that_is_not_finite(self) -> tuple[str, float] | None:
-        if self._weights is None:
-            self._weights = [v for v in self.model.weights if "float" in str(v.dtype)]
         for variable in self._weights:
-            values = _array(variable)
-            if values.dtype.kind == "V":  # bfloat16, of which NumPy knows nothing
-                values = values.astype("float32")
-            is_finite = np.isfinite(values)
-            if not is_finite.all():
-                return f"the weight {variable.path}", float(values[~is_finite][0])
+            wrong = _not_finite(variable)
+            if wrong:
+                return f"the weight {variable.path}", wrong[0]
         return None
 
     def _diverge(self, name: str, value: float) -> None:
@@ -342,16 +357,26 @@ class WatchedCallbacks(keras.callbacks.CallbackList):
             return False  # an epoch without validation, of which Keras would warn each time
         if id(callback) not in self._has_seen_number:
             if math.isnan(_number(logs[callback.monitor])):
+                self._has_seen_nan.add(id(callback))
                 return False
             self._has_seen_number.add(id(callback))
         return True
 
 
 def uses_monitor(callback: Any) -> bool:
-    """Whether `callback` is one of Keras's that decides by the value of its ``monitor``."""
+    """Whether `callback` is one that is known to decide by the value of its ``monitor``."""
     if isinstance(callback, keras.callbacks.ModelCheckpoint) and not callback.save_best_only:
         return False
     return isinstance(callback, _MONITORS) and isinstance(callback.monitor, str)
+
+
+def _not_finite(variable: Any) -> list[float]:
+    """One of a variable's values that are not finite, if there are any."""
+    values = _array(variable)
+    if values.dtype.kind == "V":  # bfloat16, of which NumPy knows nothing
+        values = values.astype("float32")
+    is_finite = np.isfinite(values)
+    return [] if is_finite.all() else [float(values[~is_finite][0])]
 
 
 def _array(variable: Any) -> np.ndarray:

@@ -310,9 +310,53 @@ def test_on_a_problem_that_diverges_it_ends_lower():
                 callbacks=[revert] if revert else [],
                 validation_data=(X, y),
             )
-            losses[revert is not None] = model.evaluate(X, y, verbose=0)
+            predicted = engine.predict(model, X, engine="fused", verbose=0)
+            losses[revert is not None] = np.mean((predicted - y) ** 2)
             if revert:
-                above_best += losses[True] > np.nanmin(run.history["val_loss"]) * (1 + 1e-6)
+                above_best += losses[True] > np.nanmin(run.history["val_loss"]) * (1 + 1e-5)
         lower += not losses[False] <= losses[True]
     assert above_best == 0
     assert lower >= 18
+
+
+def test_early_stopping_keeps_the_weights_that_its_value_belongs_to(regressor, line):
+    class Worse(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            logs["watched"] = float(epoch)  # every epoch after the first is taken back
+
+    regressor.set_params(
+        callbacks=[RevertWeights("watched", mode="min"), Worse()], early_stopping=True, epochs=4
+    )
+    regressor.fit(*line)
+    held_out = [array[regressor.holdout_] for array in line]
+    loss = np.mean((regressor.predict(held_out[0]) - held_out[1]) ** 2)
+    assert regressor.history_["reverted"] == [0, 1, 1, 1]
+    assert regressor.best_epoch_ > 0
+    assert loss == pytest.approx(min(regressor.history_["val_loss"]), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("monitor", "message"),
+    [
+        ("val_loss", "computed on rows that are held out, and there are none"),
+        ("los", "is not among the values logged.*Did you mean 'loss'"),
+        ("watched", "mode='auto' of RevertWeights does not know"),
+    ],
+)
+def test_an_estimator_refuses_it_once(monitor, message, regressor, line):
+    mode = "auto" if monitor == "watched" else "min"
+    regressor.set_params(callbacks=RevertWeights(monitor, mode=mode), max_retries=2)
+    with pytest.raises(ValueError, match=message) as caught:
+        regressor.fit(*line)
+    assert len(caught.value.attempts) == 1
+
+
+@pytest.mark.parametrize(
+    ("monitor", "sign"),
+    [("val_loss", 1), ("mae", 1), ("val_auc", -1), ("val_neg_log_loss", -1), ("f1_macro", -1)],
+)
+def test_usual_names_tell_what_is_better(monitor, sign):
+    revert = RevertWeights(monitor)
+    revert.set_model(network())
+    revert.on_train_begin()
+    assert revert._sign == sign

@@ -286,7 +286,7 @@ def test_the_best_weights_are_back_when_time_is_up_among_many_epochs_a_call(data
         model,
         *data,
         engine="fused",
-        limits=limits_until(0.4),
+        limits=limits_until(1.5),
         callbacks=[stop],
         **(arguments | {"epochs": 10**6}),
     )
@@ -921,3 +921,27 @@ def test_a_training_after_one_that_was_ended_is_as_any_other(kind, data):
     assert (run.stop_reason, run.n_epochs) == ("max_epochs", 3)
     assert same(run.history, expected)
     assert same(model.get_weights(), reference.get_weights())
+
+
+def test_a_weight_that_was_infinite_before_training_is_let_be(kind, data):
+    model = build()
+    mask = model.layers[0].add_weight(shape=(2,), trainable=False, name="mask")
+    mask.assign([0.0, -np.inf])
+    run = engine.train(model, *data, engine=kind, limits=FAIL, **FIT)
+    assert run.stop_reason == "max_epochs"
+
+
+def test_the_best_epoch_is_that_of_the_stop_whose_weights_stay(kind, data):
+    values = {"first": [1.0, 2.0, 3.0], "second": [3.0, 1.0, 2.0]}
+
+    class Both(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            logs |= {name: told[epoch] for name, told in values.items()}
+
+    callbacks = [
+        Both(),
+        early("first", mode="min", patience=9),
+        early("second", mode="min", patience=9, restore_best_weights=True),
+    ]
+    run = engine.train(build(), *data, engine=kind, callbacks=callbacks, **FIT)
+    assert run.best_epoch == 1
