@@ -924,9 +924,16 @@ def test_a_training_after_one_that_was_ended_is_as_any_other(kind, data):
 
 
 def test_a_weight_that_was_infinite_before_training_is_let_be(kind, data):
-    model = build()
-    mask = model.layers[0].add_weight(shape=(2,), trainable=False, name="mask")
-    mask.assign([0.0, -np.inf])
+    class Masked(keras.layers.Layer):
+        def build(self, shape):
+            self.mask = self.add_weight(shape=(2,), initializer="zeros", trainable=False)
+            self.mask.assign([0.0, -np.inf])
+
+        def call(self, x):
+            return x
+
+    model = keras.Sequential([keras.Input((4,)), Masked(), keras.layers.Dense(1)])
+    model.compile("adam", "mse")
     run = engine.train(model, *data, engine=kind, limits=FAIL, **FIT)
     assert run.stop_reason == "max_epochs"
 
