@@ -30,6 +30,26 @@ def build_regressor(meta, units=8):
     )
 
 
+def make_classifier(model=build_classifier, **parameters):
+    """A classifier that trains for one epoch."""
+    from skguard import GuardedKerasClassifier
+
+    defaults = {
+        "loss": "sparse_categorical_crossentropy",
+        "optimizer": "adam",
+        "verbose": 0,
+        "random_state": 0,
+    }
+    return GuardedKerasClassifier(model, **defaults | parameters)
+
+
+def make_regressor(model=build_regressor, **parameters):
+    from skguard import GuardedKerasRegressor
+
+    defaults = {"loss": "mse", "optimizer": "adam", "verbose": 0, "random_state": 0}
+    return GuardedKerasRegressor(model, **defaults | parameters)
+
+
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)

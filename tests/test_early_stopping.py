@@ -6,7 +6,7 @@ import time
 import keras
 import numpy as np
 import pytest
-from conftest import build_classifier, build_regressor
+from conftest import build_regressor, make_classifier, make_regressor
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, FitFailedWarning
 from sklearn.metrics import (
@@ -18,26 +18,11 @@ from sklearn.metrics import (
 )
 from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_validate
 
-from skguard import GuardedKerasClassifier, GuardedKerasRegressor
+from skguard import GuardedKerasRegressor
 from skguard.exceptions import DivergedError
 
 ENGINES = ["fused", "keras"]
 NAN = float("nan")
-
-
-def make_classifier(model=build_classifier, **parameters):
-    defaults = {
-        "loss": "sparse_categorical_crossentropy",
-        "optimizer": "adam",
-        "verbose": 0,
-        "random_state": 0,
-    }
-    return GuardedKerasClassifier(model, **defaults | parameters)
-
-
-def make_regressor(model=build_regressor, **parameters):
-    defaults = {"loss": "mse", "optimizer": "adam", "verbose": 0, "random_state": 0}
-    return GuardedKerasRegressor(model, **defaults | parameters)
 
 
 def weights_of(estimator):

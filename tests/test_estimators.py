@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import build_classifier, build_regressor
+from conftest import build_classifier, build_regressor, make_classifier, make_regressor
 from sklearn import config_context
 from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.datasets import load_iris
@@ -15,23 +15,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import get_tags
 
-from skguard import GuardedKerasBase, GuardedKerasClassifier, GuardedKerasRegressor
-
-
-def make_classifier(model=build_classifier, **parameters):
-    """A classifier that trains for one epoch."""
-    defaults = {
-        "loss": "sparse_categorical_crossentropy",
-        "optimizer": "adam",
-        "verbose": 0,
-        "random_state": 0,
-    }
-    return GuardedKerasClassifier(model, **defaults | parameters)
-
-
-def make_regressor(model=build_regressor, **parameters):
-    defaults = {"loss": "mse", "optimizer": "adam", "verbose": 0, "random_state": 0}
-    return GuardedKerasRegressor(model, **defaults | parameters)
+from skguard import GuardedKerasBase, GuardedKerasRegressor
 
 
 def build_sigmoids(meta):

@@ -9,6 +9,26 @@ from skguard.engine.graphs import STORE, variables_of
 FIT = {"batch_size": 16, "epochs": 3, "shuffle": False, "verbose": 0}
 
 
+def build(optimizer="adam", **compiled):
+    layers = [keras.layers.Dense(8, "relu"), keras.layers.Dense(1)]
+    model = keras.Sequential([keras.Input((4,)), *layers])
+    model.compile(optimizer, "mse", metrics=["mae"], **compiled)
+    return model
+
+
+class OwnLayer(keras.layers.Layer):
+    def call(self, x):
+        return 2 * x
+
+
+def build_own():
+    """A model that shares no graph, and takes one batch a call."""
+    layers = [keras.layers.Dense(8, "relu"), OwnLayer(), keras.layers.Dense(1)]
+    model = keras.Sequential([keras.Input((4,)), *layers])
+    model.compile("adam", "mse", metrics=["mae"])
+    return model
+
+
 def values_of(model):
     """All variables of a model, its optimizer and its metrics."""
     return [np.array(v.value) for v in variables_of(model)]

@@ -8,33 +8,21 @@ import keras
 import numpy as np
 import pytest
 import scipy.sparse
-from parity import FIT, assert_same_training, build_twins, same, train_both, values_of
+from parity import (
+    FIT,
+    assert_same_training,
+    build,
+    build_own,
+    build_twins,
+    same,
+    train_both,
+    values_of,
+)
 
 from skguard import GuardedKerasClassifier, GuardedKerasRegressor, engine
 from skguard.engine import fused
 from skguard.engine.epochs import BatchesGraph, EpochsGraph
 from skguard.engine.graphs import STORE
-
-
-def build(optimizer="adam", **compiled):
-    layers = [keras.layers.Dense(8, "relu"), keras.layers.Dense(1)]
-    model = keras.Sequential([keras.Input((4,)), *layers])
-    model.compile(optimizer, "mse", metrics=["mae"], **compiled)
-    return model
-
-
-class OwnLayer(keras.layers.Layer):
-    def call(self, x):
-        return 2 * x
-
-
-def build_own():
-    """A model that shares no graph, and takes one batch a call."""
-    layers = [keras.layers.Dense(8, "relu"), OwnLayer(), keras.layers.Dense(1)]
-    model = keras.Sequential([keras.Input((4,)), *layers])
-    model.compile("adam", "mse", metrics=["mae"])
-    return model
-
 
 BUILDERS = {"shared graph": build, "own graph": build_own}
 

@@ -6,7 +6,7 @@ import time
 import keras
 import numpy as np
 import pytest
-from parity import FIT, build_twins, same, values_of
+from parity import FIT, build, build_own, build_twins, same, values_of
 from sklearn.exceptions import ConvergenceWarning
 
 from skguard import engine, seeding
@@ -31,26 +31,6 @@ def data():
 def make_data():
     X = np.random.default_rng(0).standard_normal((50, 4)).astype("float32")
     return X, X @ np.array([1, -2, 0.5, 0], "float32")[:, None]
-
-
-def build(optimizer="adam", **compiled):
-    layers = [keras.layers.Dense(8, "relu"), keras.layers.Dense(1)]
-    model = keras.Sequential([keras.Input((4,)), *layers])
-    model.compile(optimizer, "mse", metrics=["mae"], **compiled)
-    return model
-
-
-class OwnLayer(keras.layers.Layer):
-    def call(self, x):
-        return 2 * x
-
-
-def build_own():
-    """A model that the fused engine trains one batch a call."""
-    layers = [keras.layers.Dense(8, "relu"), OwnLayer(), keras.layers.Dense(1)]
-    model = keras.Sequential([keras.Input((4,)), *layers])
-    model.compile("adam", "mse", metrics=["mae"])
-    return model
 
 
 WAYS = [
