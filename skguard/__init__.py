@@ -1,8 +1,12 @@
 """Keras models that scikit-learn can search, cross-validate and ship."""
 
-from skguard.estimators import GuardedKerasBase, GuardedKerasClassifier, GuardedKerasRegressor
-from skguard.exceptions import FailedTrialError, FatalError
-from skguard.versions import show_versions
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from skguard.estimators import GuardedKerasBase, GuardedKerasClassifier, GuardedKerasRegressor
+    from skguard.exceptions import FailedTrialError, FatalError
+    from skguard.versions import show_versions
 
 __all__ = [
     "FailedTrialError",
@@ -12,3 +16,29 @@ __all__ = [
     "GuardedKerasRegressor",
     "show_versions",
 ]
+
+_ROOMS = {
+    "FailedTrialError": "exceptions",
+    "FatalError": "exceptions",
+    "GuardedKerasBase": "estimators",
+    "GuardedKerasClassifier": "estimators",
+    "GuardedKerasRegressor": "estimators",
+    "show_versions": "versions",
+}
+_MODULES = ("callbacks", "engine", "exceptions", "model_selection", "plotting", "schedules")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{name}")
+    # Keras and TensorFlow, 3 s and 650 MB, only where they are used: a search over estimators
+    # of scikit-learn needs neither, nor do its workers.
+    if name not in _ROOMS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_ROOMS[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_MODULES})

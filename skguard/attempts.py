@@ -12,7 +12,7 @@ from typing import Any
 
 from skguard.exceptions import FailedTrialError, ForkedProcessError, final, is_final
 
-__all__ = ["Attempt", "Rule", "check_rule", "no_retry", "run"]
+__all__ = ["Attempt", "Rule", "check_rule", "is_worth_another_try", "no_retry", "run"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -133,13 +133,20 @@ def run(
 
 
 def _may_retry(error: Exception, rule: Rule, number: int) -> bool:
-    if number >= rule.max_retries or isinstance(error, FailedTrialError | ForkedProcessError):
-        return False
-    if is_final(error):
+    if number >= rule.max_retries:
         return False
     if rule.deadline is not None and time.monotonic() >= rule.deadline:
         return False
-    return isinstance(error, _classes(rule.retry_on))
+    return is_worth_another_try(error, rule.retry_on)
+
+
+def is_worth_another_try(error: BaseException, retry_on: Any) -> bool:
+    """Whether `error` is among `retry_on`, and none that every other try would raise too."""
+    if isinstance(error, FailedTrialError | ForkedProcessError):
+        return False
+    if not isinstance(error, Exception) or is_final(error):
+        return False
+    return isinstance(error, _classes(retry_on))
 
 
 @contextlib.contextmanager

@@ -30,7 +30,7 @@ from skguard import (
 )
 from skguard.callbacks import ScorerMonitor
 from skguard.callbacks.scorer_monitor import scorer_name
-from skguard.repairs import RepairedWrapper
+from skguard.repairs.scikeras import RepairedWrapper
 
 __all__ = ["GuardedKerasBase", "GuardedKerasClassifier", "GuardedKerasRegressor"]
 
@@ -79,8 +79,8 @@ class GuardedKerasBase(RepairedWrapper):
         Rows a gradient step, and rows a prediction step. None means 32; -1 all rows.
     validation_batch_size : int, default=None
         Rows an evaluation step. None means `batch_size`.
-    verbose : {0, 1, 2}, default=1
-        0 is silent, 1 shows a progress bar, 2 a line an epoch.
+    verbose : {0, 1, 2, "auto"}, default=1
+        0 is silent, 1 shows a progress bar, 2 a line an epoch; "auto" is 1.
     callbacks : keras.callbacks.Callback, class, Shared, or list or dict of these, default=None
         For fit and predict. Objects are copied at every fit, classes constructed with
         ``callbacks__0__patience=3`` and the like (``callbacks__patience`` is for all). Paths

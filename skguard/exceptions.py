@@ -14,6 +14,9 @@ __all__ = [
     "ForkedProcessError",
     "HoldOutWarning",
     "NotCopyableError",
+    "TooManyFailedTrialsError",
+    "TrialTimeoutError",
+    "WorkerDiedError",
 ]
 
 
@@ -114,3 +117,35 @@ class NotCopyableError(TypeError):
     Raised by ``fit``, ``sklearn.base.clone``, ``copy.deepcopy`` and ``pickle``, before any
     training. The message names the object and says what to pass instead.
     """
+
+
+class TooManyFailedTrialsError(RuntimeError):
+    """A search ended because too many of its trials failed, one after the other.
+
+    What had finished is in the search's ``cv_results_``, every failure in ``failed_trials_``.
+    """
+
+
+class TrialTimeoutError(TimeoutError):
+    """A fit took longer than ``trial_timeout``; its worker process was killed."""
+
+
+class WorkerDiedError(RuntimeError):
+    """The worker process in which a fit ran is no more: killed, crashed or out of memory.
+
+    Parameters
+    ----------
+    exitcode : int or None
+        As ``multiprocessing.Process.exitcode``: the negative number of a signal; None if unknown.
+    """
+
+    def __init__(self, exitcode: int | None = None) -> None:
+        super().__init__(exitcode)
+        self.exitcode = exitcode
+
+    def __str__(self) -> str:
+        if self.exitcode is None:
+            return "worker died"
+        if self.exitcode < 0:
+            return f"worker died (signal {-self.exitcode})"
+        return f"worker died (exit code {self.exitcode})"

@@ -211,7 +211,7 @@ def _draw(
         labels = data.y.reshape(-1)
         classes, counts = np.unique(labels, return_counts=True)
         if counts.min() < 2 or min(n_held_out, n_rows - n_held_out) < len(classes):
-            rarest = classes[counts.argmin()].item()
+            rarest = classes.tolist()[counts.argmin()]
             why = f": {rarest!r} has one row only" if counts.min() < 2 else ""
             warnings.warn(
                 f"validation_fraction={fraction!r} of {n_rows} rows cannot have rows of each of "

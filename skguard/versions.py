@@ -18,7 +18,10 @@ _PACKAGES = (
     "numpy",
     "scipy",
     "joblib",
+    "loky",
+    "cloudpickle",
     "pandas",
+    "distributed",
 )
 
 

@@ -1,9 +1,144 @@
+import copy
+import inspect
 import pickle
 
-from skguard.exceptions import NotCopyableError
+import cloudpickle
+import pytest
+
+from skguard import exceptions
+from skguard.exceptions import (
+    DivergedError,
+    FailedTrialError,
+    FatalError,
+    FatalRuntimeError,
+    FatalTypeError,
+    FatalValueError,
+    ForkedProcessError,
+    HoldOutWarning,
+    NotCopyableError,
+    TooManyFailedTrialsError,
+    TrialTimeoutError,
+    WorkerDiedError,
+    final,
+    is_final,
+)
+
+EXAMPLES = [
+    DivergedError(3, "val_loss", float("inf"), 0.1),
+    DivergedError(epoch=0, metric="dense/kernel", value=-float("inf")),
+    FailedTrialError("these units do not fit"),
+    FailedTrialError("two", {"arguments": 2}),
+    FatalError("all over"),
+    FatalRuntimeError("all over"),
+    FatalTypeError("a type"),
+    FatalValueError("a value"),
+    ForkedProcessError(),
+    ForkedProcessError("another text"),
+    HoldOutWarning("few rows"),
+    NotCopyableError("names the object"),
+    TooManyFailedTrialsError("3 trials in a row\nand a traceback"),
+    TrialTimeoutError("timed out: more than trial_timeout=1 seconds"),
+    WorkerDiedError(),
+    WorkerDiedError(-9),
+    WorkerDiedError(exitcode=3),
+]
 
 
-def test_an_error_survives_the_way_home_from_a_worker():
-    error = pickle.loads(pickle.dumps(NotCopyableError("names the object")))
-    assert isinstance(error, TypeError)
-    assert str(error) == "names the object"
+def test_every_class_has_an_example_here():
+    assert {type(example).__name__ for example in EXAMPLES} == set(exceptions.__all__)
+
+
+def test_every_public_class_is_listed():
+    classes = {
+        name
+        for name, value in vars(exceptions).items()
+        if inspect.isclass(value) and value.__module__ == exceptions.__name__
+    }
+    assert classes == set(exceptions.__all__)
+
+
+@pytest.mark.parametrize(
+    "travel",
+    [
+        lambda error: pickle.loads(pickle.dumps(error)),
+        lambda error: pickle.loads(pickle.dumps(error, protocol=2)),
+        lambda error: cloudpickle.loads(cloudpickle.dumps(error)),
+        copy.copy,
+        copy.deepcopy,
+    ],
+    ids=["pickle", "protocol 2", "cloudpickle", "copy", "deepcopy"],
+)
+@pytest.mark.parametrize("error", EXAMPLES, ids=repr)
+def test_an_error_survives_the_way_home_from_a_worker(error, travel):
+    back = travel(error)
+    assert type(back) is type(error)
+    assert str(back) == str(error) != ""
+    assert back.args == error.args
+    assert vars(back) == vars(error)
+
+
+@pytest.mark.parametrize("error", EXAMPLES, ids=repr)
+def test_an_error_can_be_made_again_from_its_arguments_alone(error):
+    twin = type(error)(*error.args)
+    assert str(twin) == str(error)
+    assert vars(twin) == vars(error)
+
+
+@pytest.mark.parametrize("error", EXAMPLES, ids=repr)
+def test_what_is_set_on_an_error_survives_too(error):
+    error = copy.copy(error)
+    error.attempts = ["the first", "the second"]
+    assert pickle.loads(pickle.dumps(error)).attempts == ["the first", "the second"]
+
+
+def test_a_mark_that_no_retry_helps_survives():
+    assert is_final(pickle.loads(pickle.dumps(final(NotCopyableError("no")))))
+    assert not is_final(NotCopyableError("no"))
+
+
+@pytest.mark.parametrize(
+    ("cls", "base"),
+    [
+        (DivergedError, RuntimeError),
+        (FailedTrialError, Exception),
+        (ForkedProcessError, RuntimeError),
+        (HoldOutWarning, UserWarning),
+        (NotCopyableError, TypeError),
+        (TooManyFailedTrialsError, RuntimeError),
+        (TrialTimeoutError, TimeoutError),
+        (WorkerDiedError, RuntimeError),
+        (FatalRuntimeError, FatalError),
+        (FatalTypeError, FatalError),
+        (FatalValueError, FatalError),
+        (FatalError, BaseException),
+    ],
+)
+def test_errors_are_caught_as_what_they_are(cls, base):
+    assert issubclass(cls, base)
+
+
+@pytest.mark.parametrize("cls", [FatalError, FatalRuntimeError, FatalTypeError, FatalValueError])
+def test_fatal_errors_are_no_exceptions_that_a_search_would_swallow(cls):
+    assert not issubclass(cls, Exception)
+
+
+@pytest.mark.parametrize(
+    ("exitcode", "text"),
+    [
+        (None, "worker died"),
+        (-9, "worker died (signal 9)"),
+        (-11, "worker died (signal 11)"),
+        (0, "worker died (exit code 0)"),
+        (3, "worker died (exit code 3)"),
+    ],
+)
+def test_a_worker_that_died_says_of_what(exitcode, text):
+    error = WorkerDiedError(exitcode)
+    assert error.exitcode == exitcode
+    assert str(error) == text
+
+
+def test_training_that_diverged_says_where():
+    text = str(DivergedError(3, "val_loss", float("inf"), 0.1))
+    assert "val_loss was inf in epoch 3 at a learning rate of 0.1." in text
+    assert "learning rate of" not in str(DivergedError(3, "val_loss", float("inf")))

@@ -332,10 +332,11 @@ def test_the_rows_that_are_held_out_are_not_trained_on(rule, line):
     assert evaluated == pytest.approx(estimator.history_["val_loss"][-1], rel=1e-5)
 
 
-def test_a_class_too_rare_to_stratify_gives_a_plain_draw_with_a_warning(blobs):
+@pytest.mark.parametrize("dtype", [int, str, object])
+def test_a_class_too_rare_to_stratify_gives_a_plain_draw_with_a_warning(blobs, dtype):
     X, y = blobs
-    y = np.where(ROWS == 59, 3, y)
-    with pytest.warns(HoldOutWarning, match="3 has one row only.* without regard to the classes"):
+    y = np.where(ROWS == 59, 3, y).astype(str if dtype is object else dtype).astype(dtype)
+    with pytest.warns(HoldOutWarning, match="3'? has one row only.* without regard to the classes"):
         rows = held_out(X, y, validation_fraction=0.2, random_state=1)
     assert len(rows) == 12
 

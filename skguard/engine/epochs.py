@@ -190,10 +190,17 @@ class BatchesGraph(TrainingGraph):
 
     TensorFlow optimizes what stands in the body of a loop otherwise than the same operations
     outside of one: oneDNN's kernel for ``x * sigmoid(x)``, say, is found only outside, and its
-    last bit differs. So this is for models of which it is not known that it makes no difference.
+    last bit differs. So this is for models of which it is not known that it makes no difference,
+    and for trainings that are over before loops would be worth their while.
+
+    Attributes
+    ----------
+    n_batches : int
+        How many it has run.
     """
 
     runs_epochs = False
+    n_batches = 0
 
     def _functions(self, model: keras.Model, train: _Step, test: _Step | None) -> list[Any]:
         self._train, self._test = train.logs, test.logs if test is not None else None
@@ -229,8 +236,10 @@ class BatchesGraph(TrainingGraph):
                 places = orders[0, batch * batch_size : (batch + 1) * batch_size]
                 outputs = self.functions[0](*rows.tensors, tf.constant(places))
         values = logs.unpack([output.numpy() for output in outputs])
+        n_batches = batches[1] - batches[0]
         n_test_batches = int(evaluate[0]) * (test_batches[1] - test_batches[0])
-        self._measure(time.perf_counter() - started, batches[1] - batches[0], n_test_batches)
+        self.n_batches += n_batches + n_test_batches
+        self._measure(time.perf_counter() - started, n_batches, n_test_batches)
         return EpochsResult([values], [values], [])
 
 

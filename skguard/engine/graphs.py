@@ -127,6 +127,15 @@ class GraphStore:
     def __len__(self) -> int:
         return len(self._waiting)
 
+    def waiting(self, key: Hashable) -> Graph | None:
+        """The graph of `key`, if it waits, to be looked at only."""
+        return self._waiting.get(key)
+
+    def drop(self, key: Hashable) -> None:
+        """Forget the graph of `key`, if it waits."""
+        with self._lock:
+            self._waiting.pop(key, None)
+
     @contextlib.contextmanager
     def lend(
         self, key: Hashable, model: keras.Model, trace: Callable[[], _AnyGraph]

@@ -62,7 +62,7 @@ class WatchedCallbacks(keras.callbacks.CallbackList):
     callbacks : keras.callbacks.Callback, nested lists of them, or None
     model : keras.Model
     limits : Limits
-    verbose : {0, 1, 2}
+    verbose : {0, 1, 2, "auto"}
     **params : dict
         ``epochs`` and ``steps``, which callbacks find in their ``params``.
 

@@ -1,0 +1,17 @@
+"""scikit-learn's searches, that survive what goes wrong in them."""
+
+from skguard.model_selection.searches import (
+    GuardedGridSearchCV,
+    GuardedHalvingGridSearchCV,
+    GuardedHalvingRandomSearchCV,
+    GuardedRandomizedSearchCV,
+)
+from skguard.model_selection.trials import FailedTrial
+
+__all__ = [
+    "FailedTrial",
+    "GuardedGridSearchCV",
+    "GuardedHalvingGridSearchCV",
+    "GuardedHalvingRandomSearchCV",
+    "GuardedRandomizedSearchCV",
+]

@@ -1,0 +1,884 @@
+"""The searches: parameters, their documentation, and fit as a list of steps."""
+
+from __future__ import annotations
+
+import collections
+import math
+import numbers
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+from sklearn.base import clone, is_classifier
+from sklearn.exceptions import FitFailedWarning
+from sklearn.experimental import enable_halving_search_cv  # noqa: F401, for what follows
+from sklearn.model_selection import (
+    GridSearchCV,
+    HalvingGridSearchCV,
+    HalvingRandomSearchCV,
+    RandomizedSearchCV,
+    check_cv,
+)
+from sklearn.utils import indexable
+
+from skguard import attempts
+from skguard.exceptions import TooManyFailedTrialsError
+from skguard.model_selection import results as reports
+from skguard.model_selection import runners
+from skguard.model_selection.fits import Work
+from skguard.model_selection.trials import Rules, Trials
+from skguard.repairs import scikit_learn as repairs
+
+__all__ = [
+    "GuardedGridSearchCV",
+    "GuardedHalvingGridSearchCV",
+    "GuardedHalvingRandomSearchCV",
+    "GuardedRandomizedSearchCV",
+]
+
+_PARAMETERS = """\
+    max_retries_per_trial : int, default=0
+        How often a fit that failed is tried again, with the same parameters: of a trial, which
+        is one candidate on all splits, only the split that failed. `skguard.FailedTrialError`,
+        and errors that a guarded estimator raises about its input, are never tried again.
+    max_consecutive_failed_trials : int or None, default=3
+        How many trials in a row, in the order of ``cv_results_``, may fail before the search
+        ends with `skguard.exceptions.TooManyFailedTrialsError`. A trial has failed when one of
+        its fits has, retries included. None is no limit.
+    retry_on : exception class or tuple of them, default=(Exception,)
+        Which errors are worth another try. Workers that die raise
+        `skguard.exceptions.WorkerDiedError`, fits that take too long `TrialTimeoutError`.
+    nan_score : {"fail", "accept"}, default="fail"
+        What a score of NaN is: a failure, like an error, or a score, as in scikit-learn. Of
+        several scores the one that `refit` names is looked at, or all where it names none.
+    isolate : bool, default=False
+        Whether fits run in a worker process even with one job at a time.
+    trial_timeout : float, default=None
+        How long one fit may take, in seconds, scoring included. Then its worker process is
+        killed and the fit has failed. Implies `isolate`. The refit, in this process, has no
+        such limit. None is no limit.
+    time_budget : float, default=None
+        How long the whole search may take, in seconds. No fit starts after that time, less what
+        the refit is expected to take; Keras estimators of this package get what is left as
+        their ``max_fit_seconds``, other fits that run are waited for. Candidates that are not
+        complete are no candidates for the best. None is no limit.
+    stop_score : float, default=None
+        The search ends when the mean test score of a candidate is at least this.
+    refit_epochs : {"best"} or None, default=None
+        "best" refits a Keras estimator of this package on all rows, none held out, for the
+        median over the splits of the winner's best epoch counts, rounded up, whatever the
+        number of rows. Callbacks that monitor held-out rows are left out. None refits with
+        the winner's parameters as they are, as scikit-learn does."""
+
+_ATTRIBUTES = """\
+    cv_results_ : dict of str to array
+        As in scikit-learn, with one row for each candidate of which a fit has ended, and with
+        ``status`` ("completed", "failed" or, where the search ended early, "incomplete") and
+        ``split0_status`` ("completed", "failed", "timed_out", "worker_died" or "not_run");
+        ``split0_attempts`` and ``mean_attempts``, the tries of the estimator itself included;
+        and, for Keras estimators of this package, ``split0_n_epochs``, ``split0_best_epoch``,
+        their means and ``split0_stop_reason``. Candidates that failed rank last.
+    failed_trials_ : list of FailedTrial
+        Every attempt that failed, in the order in which they ended, with ``candidate``,
+        ``split``, ``params``, ``attempt``, ``error``, ``message``, ``traceback`` and
+        ``seconds``.
+    histories_ : list of list of dict or None
+        ``histories_[candidate][split]`` is the ``history_`` of a Keras estimator, also of one
+        in a Pipeline.
+    stopped_ : {"completed", "time_budget", "stop_score", "failed_trials", "fatal_error", \
+"interrupted", "error"}
+        What ended the search.
+    best_index_, best_params_, best_score_, best_estimator_, scorer_, n_splits_, refit_time_, \
+multimetric_
+        As in scikit-learn. A candidate that failed or is not complete is never the best. After
+        an error all but the refitted estimator are there, for what had finished."""
+
+_NOTES = """\
+    With ``n_jobs`` of 2 or more, or `isolate`, fits run in worker processes that are killed
+    when the search ends. One that dies, whatever from, costs the fit that it was running; a fit
+    that was in two such deaths is tried the third time while nothing else runs. Under
+    ``joblib.parallel_config`` with a backend of its own, such as dask, fits run there.
+
+    However ``fit`` ends, by an error, `skguard.FatalError` or Ctrl-C, what had finished is in
+    ``cv_results_`` and ``failed_trials_``. The rules are those of KerasTuner [1]_.
+
+    References
+    ----------
+    .. [1] https://keras.io/guides/keras_tuner/failed_trials/"""
+
+_FIT = """Run fit with all sets of parameters.
+
+Parameters
+----------
+X : array-like of shape (n_samples, n_features) or (n_samples, n_samples)
+    Training rows.
+y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
+    Targets.
+**params : dict
+    For ``fit`` of the estimator, the scorer and the splitter, as in scikit-learn.
+
+Returns
+-------
+self
+
+Raises
+------
+ValueError
+    Before any fit: if a parameter cannot be used.
+TooManyFailedTrialsError
+    If `max_consecutive_failed_trials` did, or all of them.
+FatalError
+    If a fit raised it.
+"""
+
+_Search = TypeVar("_Search", bound=type)
+
+
+_RESULTS = (
+    "best_estimator_",
+    "best_index_",
+    "best_params_",
+    "best_score_",
+    "cv_results_",
+    "failed_trials_",
+    "feature_names_in_",
+    "histories_",
+    "multimetric_",
+    "n_splits_",
+    "refit_time_",
+    "scorer_",
+    "stopped_",
+)
+
+
+_NO_FITS = "No fits were performed. Was the CV iterator empty? Were there no candidates?"
+
+
+class _Ended(Exception):  # noqa: N818, it is no error
+    """The search is over, before it is through; there is no other way out of a search's loop."""
+
+
+class GuardedSearch(repairs.BaseSearchCV):
+    """What all guarded searches do; their own classes say which candidates they try."""
+
+    def _set_guards(
+        self,
+        max_retries_per_trial: int,
+        max_consecutive_failed_trials: int | None,
+        retry_on: Any,
+        nan_score: str,
+        isolate: bool,
+        trial_timeout: float | None,
+        time_budget: float | None,
+        stop_score: float | None,
+        refit_epochs: str | None,
+    ) -> None:
+        self.max_retries_per_trial = max_retries_per_trial
+        self.max_consecutive_failed_trials = max_consecutive_failed_trials
+        self.retry_on = retry_on
+        self.nan_score = nan_score
+        self.isolate = isolate
+        self.trial_timeout = trial_timeout
+        self.time_budget = time_budget
+        self.stop_score = stop_score
+        self.refit_epochs = refit_epochs
+
+    @repairs.validated_fit
+    def fit(self, X: Any, y: Any = None, **params: Any) -> GuardedSearch:
+        started = time.time()
+        self._check_guards(params)
+        scorer, _ = self._get_scorers()
+        X, y = indexable(X, y)
+        params = repairs.check_fit_params(X, params)
+        routed = self._get_routed_params_for_fit(params)
+        callbacks = repairs.Callbacks(self, X, y, params)
+        self._checked_cv_orig = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
+        self._forget()
+        if hasattr(self, "_check_input_parameters"):  # of scikit-learn 1.9, and of halving
+            self._check_input_parameters(X=X, y=y, split_params=routed.splitter.split)
+        self.n_splits_ = self._checked_cv_orig.get_n_splits(X, y, **routed.splitter.split)
+        base_estimator = clone(self.estimator)
+        work = Work(
+            estimator=base_estimator,
+            scorer=scorer,
+            fit_params=routed.estimator.fit,
+            score_params=routed.scorer.score,
+            return_train_score=self.return_train_score,
+            error_score=self.error_score,
+            retry_on=self.retry_on,
+            verbose=self.verbose,
+        )
+        book = _Book(self, Trials(self._rules(started), self.n_splits_), scorer)
+        try:
+            with runners.choose(self, work, X, y) as runner:
+                evaluate = self._evaluate_on(runner, book, callbacks, X, y, routed.splitter.split)
+                try:
+                    self._run_search(evaluate, **callbacks.for_search(self._run_search))
+                except _Ended:
+                    self._end_early()
+            book.check_any_completed()
+        except BaseException as error:
+            book.close(error)
+            raise
+        book.close()
+        if self.refit:
+            try:
+                self._refit(base_estimator, X, y, routed.estimator.fit, callbacks)
+            except BaseException as error:
+                self.stopped_ = book.reason_of(error)
+                raise
+        callbacks.end()
+        return self
+
+    fit.__doc__ = _FIT
+
+    def results_summary(self, n: int = 10) -> None:
+        """Print the best candidates and, grouped by error, all failures.
+
+        Parameters
+        ----------
+        n : int, default=10
+            How many candidates to show.
+        """
+        if not hasattr(self, "stopped_"):
+            raise AttributeError("There are no results before fit.")
+        sys.stdout.write(reports.summary(self, n))
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "best_estimator_" if self.refit else "cv_results_")
+
+    # ---- steps of fit ---------------------------------------------------------------------------
+
+    def _forget(self) -> None:
+        """Drop what an earlier fit found, so that nothing of it is left if this one fails."""
+        for name in _RESULTS:
+            self.__dict__.pop(name, None)
+
+    def _check_guards(self, fit_params: dict[str, Any]) -> None:
+        problems = attempts.check_rule(self.max_retries_per_trial, self.retry_on, None)
+        problems = [p.replace("max_retries=", "max_retries_per_trial=") for p in problems]
+        limit = self.max_consecutive_failed_trials
+        is_int = isinstance(limit, numbers.Integral) and not isinstance(limit, bool)
+        if limit is not None and (not is_int or limit < 1):
+            problems.append(
+                f"max_consecutive_failed_trials={limit!r} is no number of trials. Give 1 or more, "
+                "or None for no limit."
+            )
+        for name, allowed in (
+            ("nan_score", ("fail", "accept")),
+            ("isolate", (True, False)),
+            ("refit_epochs", ("best", None)),
+        ):
+            value = getattr(self, name)
+            if not any(value is choice or value == choice for choice in allowed):
+                choices = " or ".join(map(repr, allowed))
+                problems.append(f"{name}={value!r} is not known. Give {choices}.")
+        for name in ("trial_timeout", "time_budget", "stop_score"):
+            value = getattr(self, name)
+            is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+            if value is not None and (not is_number or math.isnan(value)):
+                problems.append(f"{name}={value!r} is no number. Give a number or None.")
+            elif value is not None and name != "stop_score" and value <= 0:
+                problems.append(f"{name}={value!r} leaves no time. Give seconds, or None.")
+        several = isinstance(self.scoring, list | tuple | dict | set)
+        if self.stop_score is not None and several and not isinstance(self.refit, str):
+            problems.append(
+                f"stop_score={self.stop_score!r} needs to know which of the scores: give its name "
+                f"as refit. It was refit={self.refit!r}."
+            )
+        if self.refit_epochs is not None and not self.refit:
+            problems.append(
+                f"refit_epochs={self.refit_epochs!r} has no effect with refit={self.refit!r}."
+            )
+        if problems:
+            raise ValueError("\n".join(problems))
+        if self.refit_epochs is not None:
+            from skguard.model_selection import refitting  # imports Keras
+
+            grids = getattr(self, "param_grid", None) or getattr(self, "param_distributions", {})
+            searched = [
+                name for grid in ([grids] if isinstance(grids, dict) else grids) for name in grid
+            ]
+            refitting.check_refit_epochs(self.estimator, searched, fit_params)
+
+    def _rules(self, started: float) -> Rules:
+        def expected_refit(fit_seconds: float) -> float:
+            return fit_seconds * self._refit_share if self.refit else 0.0
+
+        return Rules(
+            max_retries=self.max_retries_per_trial,
+            max_consecutive_failed=self.max_consecutive_failed_trials,
+            nan_score=self.nan_score,
+            error_score=self.error_score,
+            refit_metric=self.refit if isinstance(self.refit, str) else None,
+            stop_score=self.stop_score,
+            deadline=None if self.time_budget is None else started + self.time_budget,
+            expected_refit=expected_refit,
+        )
+
+    def _evaluate_on(
+        self,
+        runner: runners.Runner,
+        book: _Book,
+        callbacks: repairs.Callbacks,
+        X: Any,
+        y: Any,
+        split_params: dict[str, Any],
+    ) -> Callable[..., dict[str, Any]]:
+        """The function that scikit-learn's loops over candidates call."""
+
+        def evaluate_candidates(
+            candidate_params: Any,
+            cv: Any = None,
+            more_results: dict[str, list[Any]] | None = None,
+            callback_ctx: Any = None,
+        ) -> dict[str, Any]:
+            candidates = list(candidate_params)
+            splits = list((cv or self._checked_cv_orig).split(X, y, **split_params))
+            if len(splits) != self.n_splits_:
+                raise ValueError(
+                    "cv.split and cv.get_n_splits return inconsistent results. Expected "
+                    f"{self.n_splits_} splits, got {len(splits)}"
+                )
+            n_fits = len(candidates) * len(splits)
+            if n_fits == 0:
+                raise ValueError(_NO_FITS)
+            if "status" in (more_results or {}):
+                raise ValueError("more_results has a column 'status', as a guarded search has.")
+            if self.verbose > 0:
+                sys.stdout.write(
+                    f"Fitting {len(splits)} folds for each of {len(candidates)} candidates, "
+                    f"totalling {n_fits} fits\n"
+                )
+            # How many times the rows of a fit the refit will have.
+            n_train = float(np.mean([len(train) for train, _ in splits]))
+            self._refit_share = repairs.n_rows(X) / max(n_train, 1)
+            book.add(
+                candidates, more_results, callbacks.for_fits(callback_ctx, candidates, len(splits))
+            )
+            runner.run(book.trials, splits)
+            if book.trials.stopped is not None:
+                raise _Ended
+            return book.results_for_search()
+
+        return evaluate_candidates
+
+    def _end_early(self) -> None:
+        """Set what a loop that was left would have set at its end."""
+
+    def _refit(
+        self, base_estimator: Any, X: Any, y: Any, fit_params: dict[str, Any], callbacks: Any
+    ) -> None:
+        """Fit the best candidate on all rows."""
+        # Copies of the parameters too, which may be estimators.
+        best = clone(base_estimator).set_params(**clone(self.best_params_, safe=False))
+        if self.refit_epochs is not None:
+            from skguard.model_selection import refitting
+
+            n_epochs = refitting.n_best_epochs(self.cv_results_, self.best_index_)
+            best.set_params(**refitting.without_hold_out(best, n_epochs))
+        started = time.time()
+        with callbacks.refitting(best):
+            if y is not None:
+                best.fit(X, y, **fit_params)
+            else:
+                best.fit(X, **fit_params)
+        self.refit_time_ = time.time() - started
+        self.best_estimator_ = best
+        if hasattr(best, "feature_names_in_"):
+            self.feature_names_in_ = best.feature_names_in_
+
+
+class _Book:
+    """The trials of one search, and the attributes that the search gets from them.
+
+    Parameters
+    ----------
+    search : GuardedSearch
+    trials : Trials
+    scorer : callable
+    """
+
+    def __init__(self, search: Any, trials: Trials, scorer: Any) -> None:
+        self.trials = trials
+        self._search = search
+        self._scorer = scorer
+        self._more: dict[str, list[Any]] = collections.defaultdict(list)
+        self._formatted: tuple[int, dict[str, Any]] = (0, {})
+
+    def add(
+        self,
+        candidates: list[dict[str, Any]],
+        more_results: dict[str, list[Any]] | None,
+        callbacks: list[Any],
+    ) -> None:
+        for name, values in (more_results or {}).items():
+            self._more[name].extend(values)
+        self.trials.add(candidates, callbacks)
+
+    def results_for_search(self) -> dict[str, Any]:
+        """What the loop over candidates chooses by: candidates that failed have no scores."""
+        results = dict(self._results())
+        failed = results["status"] == "failed"
+        for name in [name for name in results if name.startswith("mean_test_")]:
+            results[name] = np.where(failed, np.nan, results[name])
+        return results
+
+    def check_any_completed(self) -> None:
+        """Refuse to end without a candidate that could be the best.
+
+        Raises
+        ------
+        TooManyFailedTrialsError
+        """
+        trials = self.trials
+        started = trials.started()
+        if any(trials.status(candidate) == "completed" for candidate in started):
+            return
+        if trials.stopped == "time_budget":
+            raise TimeoutError(
+                f"time_budget={self._search.time_budget!r} was over before one candidate was "
+                f"complete. {len(trials.outcomes)} fits had ended.\n{trials.failures()}"
+            )
+        if not trials.params:
+            raise ValueError(_NO_FITS)
+        trials.stopped = "failed_trials"
+        raise TooManyFailedTrialsError(f"All {len(started)} trials failed.\n{trials.failures()}")
+
+    @staticmethod
+    def reason_of(error: BaseException) -> str:
+        """The ``stopped_`` of a search that `error` has ended."""
+        if isinstance(error, KeyboardInterrupt):
+            return "interrupted"
+        return "error" if isinstance(error, Exception) else "fatal_error"
+
+    def close(self, error: BaseException | None = None) -> None:
+        """Set the attributes of the search, whatever has ended it."""
+        search, trials = self._search, self.trials
+        if error is None:
+            search.stopped_ = trials.stopped or "completed"
+        elif isinstance(error, KeyboardInterrupt) or trials.stopped is None:
+            search.stopped_ = self.reason_of(error)
+        else:
+            search.stopped_ = trials.stopped
+        candidates = trials.started()
+        search.failed_trials_ = trials.failed
+        search.histories_ = reports.histories(trials, candidates)
+        named = repairs.named_scorers(self._scorer)
+        search.scorer_ = self._scorer if named is None else named
+        search.multimetric_ = self._metrics() is not None
+        search.cv_results_ = {"params": [], "status": np.array([], dtype=object)}
+        if not candidates:
+            return
+        if error is None:
+            with warnings.catch_warnings():
+                if trials.stopped is not None:
+                    warnings.simplefilter("ignore")  # of scores that are not there
+                search.cv_results_ = self._results()
+            self._warn()
+            self._choose_best()
+            return
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                search.cv_results_ = self._results()
+            self._choose_best()
+        except Exception as second:  # never in the place of the first
+            if hasattr(error, "add_note"):  # Python 3.11
+                error.add_note(f"The best of what had finished could not be chosen: {second!r}")
+
+    # ---- steps ----------------------------------------------------------------------------------
+
+    def _metrics(self) -> list[str] | None:
+        named = repairs.named_scorers(self._scorer)
+        return reports.metric_names(self.trials) if named is None else list(named)
+
+    def _results(self) -> dict[str, Any]:
+        trials, search = self.trials, self._search
+        n_fits, results = self._formatted
+        if n_fits == len(trials.outcomes):
+            return results
+        candidates = trials.started()
+        rows = reports.raw_scores(trials, candidates, self._metrics(), search.return_train_score)
+        results = search._format_results(
+            [trials.params[candidate] for candidate in candidates],
+            trials.n_splits,
+            rows,
+            {name: [values[c] for c in candidates] for name, values in self._more.items()},
+        )
+        results |= reports.columns(trials, candidates)
+        reports.rank_failed_last(results)
+        self._formatted = len(trials.outcomes), results
+        return results
+
+    def _warn(self) -> None:
+        fits = [outcome for outcome in self.trials.outcomes.values() if outcome.failure]
+        if fits:
+            warnings.warn(
+                f"{len(fits)} fits failed out of a total of {len(self.trials.outcomes)}; their "
+                f"score is {self._search.error_score}. failed_trials_ has all about them:\n"
+                f"{self.trials.failures()}",
+                FitFailedWarning,
+                stacklevel=5,
+            )
+
+    def _choose_best(self) -> None:
+        search = self._search
+        metric = "score"
+        if search.multimetric_:
+            if not search.refit:
+                return
+            search._check_refit_for_multimetric(self._metrics())
+            metric = search.refit
+        results, rows = reports.completed_only(search.cv_results_)
+        if not len(rows):
+            return
+        if callable(search.refit):  # which may know the candidates by their numbers
+            best = search._select_best_index(search.refit, metric, search.cv_results_)
+        if not callable(search.refit) or best not in rows:
+            best = search._select_best_index(search.refit, metric, results)
+            best = best if results is search.cv_results_ else rows[best]
+        search.best_index_ = best
+        search.best_params_ = search.cv_results_["params"][search.best_index_]
+        if not callable(search.refit):
+            search.best_score_ = search.cv_results_[f"mean_test_{metric}"][search.best_index_]
+
+
+def _documented(cls: _Search) -> _Search:
+    """Fill in what all guarded searches have in common."""
+    assert cls.__doc__ is not None
+    cls.__doc__ = cls.__doc__.format(
+        parameters=_PARAMETERS.strip(), attributes=_ATTRIBUTES.strip(), notes=_NOTES.strip()
+    )
+    return cls
+
+
+@_documented
+class GuardedGridSearchCV(GridSearchCV, GuardedSearch):
+    """Every combination of parameter values, by cross-validation, whatever fails.
+
+    Parameters
+    ----------
+    estimator, param_grid, scoring, n_jobs, refit, cv, verbose, pre_dispatch, error_score, \
+    return_train_score
+        As in `sklearn.model_selection.GridSearchCV`.
+    {parameters}
+
+    Attributes
+    ----------
+    {attributes}
+
+    See Also
+    --------
+    sklearn.model_selection.GridSearchCV : What this subclasses.
+
+    Notes
+    -----
+    {notes}
+    """
+
+    def __init__(
+        self,
+        estimator: Any,
+        param_grid: Any,
+        *,
+        scoring: Any = None,
+        n_jobs: int | None = None,
+        refit: Any = True,
+        cv: Any = None,
+        verbose: int = 0,
+        pre_dispatch: Any = "2*n_jobs",
+        error_score: Any = np.nan,
+        return_train_score: bool = False,
+        max_retries_per_trial: int = 0,
+        max_consecutive_failed_trials: int | None = 3,
+        retry_on: Any = (Exception,),
+        nan_score: str = "fail",
+        isolate: bool = False,
+        trial_timeout: float | None = None,
+        time_budget: float | None = None,
+        stop_score: float | None = None,
+        refit_epochs: str | None = None,
+    ) -> None:
+        super().__init__(
+            estimator,
+            param_grid,
+            scoring=scoring,
+            n_jobs=n_jobs,
+            refit=refit,
+            cv=cv,
+            verbose=verbose,
+            pre_dispatch=pre_dispatch,
+            error_score=error_score,
+            return_train_score=return_train_score,
+        )
+        self._set_guards(
+            max_retries_per_trial=max_retries_per_trial,
+            max_consecutive_failed_trials=max_consecutive_failed_trials,
+            retry_on=retry_on,
+            nan_score=nan_score,
+            isolate=isolate,
+            trial_timeout=trial_timeout,
+            time_budget=time_budget,
+            stop_score=stop_score,
+            refit_epochs=refit_epochs,
+        )
+
+
+@_documented
+class GuardedRandomizedSearchCV(RandomizedSearchCV, GuardedSearch):
+    """Parameter values drawn at random, by cross-validation, whatever fails.
+
+    Parameters
+    ----------
+    estimator, param_distributions, n_iter, scoring, n_jobs, refit, cv, verbose, pre_dispatch, \
+    random_state, error_score, return_train_score
+        As in `sklearn.model_selection.RandomizedSearchCV`.
+    {parameters}
+
+    Attributes
+    ----------
+    {attributes}
+
+    See Also
+    --------
+    sklearn.model_selection.RandomizedSearchCV : What this subclasses.
+
+    Notes
+    -----
+    {notes}
+    """
+
+    def __init__(
+        self,
+        estimator: Any,
+        param_distributions: Any,
+        *,
+        n_iter: int = 10,
+        scoring: Any = None,
+        n_jobs: int | None = None,
+        refit: Any = True,
+        cv: Any = None,
+        verbose: int = 0,
+        pre_dispatch: Any = "2*n_jobs",
+        random_state: Any = None,
+        error_score: Any = np.nan,
+        return_train_score: bool = False,
+        max_retries_per_trial: int = 0,
+        max_consecutive_failed_trials: int | None = 3,
+        retry_on: Any = (Exception,),
+        nan_score: str = "fail",
+        isolate: bool = False,
+        trial_timeout: float | None = None,
+        time_budget: float | None = None,
+        stop_score: float | None = None,
+        refit_epochs: str | None = None,
+    ) -> None:
+        super().__init__(
+            estimator,
+            param_distributions,
+            n_iter=n_iter,
+            scoring=scoring,
+            n_jobs=n_jobs,
+            refit=refit,
+            cv=cv,
+            verbose=verbose,
+            pre_dispatch=pre_dispatch,
+            random_state=random_state,
+            error_score=error_score,
+            return_train_score=return_train_score,
+        )
+        self._set_guards(
+            max_retries_per_trial=max_retries_per_trial,
+            max_consecutive_failed_trials=max_consecutive_failed_trials,
+            retry_on=retry_on,
+            nan_score=nan_score,
+            isolate=isolate,
+            trial_timeout=trial_timeout,
+            time_budget=time_budget,
+            stop_score=stop_score,
+            refit_epochs=refit_epochs,
+        )
+
+
+class _GuardedHalving(GuardedSearch):
+    """What both searches by successive halving do."""
+
+    def _end_early(self) -> None:
+        factor = self.factor
+        self.n_iterations_ = len(self.n_resources_)
+        self.n_remaining_candidates_ = self.n_candidates_[-1]
+        self.n_required_iterations_ = 1 + math.floor(math.log(self.n_candidates_[0], factor))
+        n_growths = math.floor(math.log(self.max_resources_ // self.min_resources_, factor))
+        self.n_possible_iterations_ = 1 + n_growths
+
+
+@_documented
+class GuardedHalvingGridSearchCV(HalvingGridSearchCV, _GuardedHalving):
+    """A grid by successive halving: the better candidates get more resources, whatever fails.
+
+    Parameters
+    ----------
+    estimator, param_grid, factor, resource, max_resources, min_resources, \
+    aggressive_elimination, cv, scoring, refit, error_score, return_train_score, random_state, \
+    n_jobs, verbose
+        As in `sklearn.model_selection.HalvingGridSearchCV`.
+    {parameters}
+
+    Attributes
+    ----------
+    {attributes}
+
+    See Also
+    --------
+    sklearn.model_selection.HalvingGridSearchCV : What this subclasses.
+
+    Notes
+    -----
+    {notes}
+    """
+
+    def __init__(
+        self,
+        estimator: Any,
+        param_grid: Any,
+        *,
+        factor: float = 3,
+        resource: str = "n_samples",
+        max_resources: Any = "auto",
+        min_resources: Any = "exhaust",
+        aggressive_elimination: bool = False,
+        cv: Any = 5,
+        scoring: Any = None,
+        refit: bool = True,
+        error_score: Any = np.nan,
+        return_train_score: bool = True,
+        random_state: Any = None,
+        n_jobs: int | None = None,
+        verbose: int = 0,
+        max_retries_per_trial: int = 0,
+        max_consecutive_failed_trials: int | None = 3,
+        retry_on: Any = (Exception,),
+        nan_score: str = "fail",
+        isolate: bool = False,
+        trial_timeout: float | None = None,
+        time_budget: float | None = None,
+        stop_score: float | None = None,
+        refit_epochs: str | None = None,
+    ) -> None:
+        super().__init__(
+            estimator,
+            param_grid,
+            factor=factor,
+            resource=resource,
+            max_resources=max_resources,
+            min_resources=min_resources,
+            aggressive_elimination=aggressive_elimination,
+            cv=cv,
+            scoring=scoring,
+            refit=refit,
+            error_score=error_score,
+            return_train_score=return_train_score,
+            random_state=random_state,
+            n_jobs=n_jobs,
+            verbose=verbose,
+        )
+        self._set_guards(
+            max_retries_per_trial=max_retries_per_trial,
+            max_consecutive_failed_trials=max_consecutive_failed_trials,
+            retry_on=retry_on,
+            nan_score=nan_score,
+            isolate=isolate,
+            trial_timeout=trial_timeout,
+            time_budget=time_budget,
+            stop_score=stop_score,
+            refit_epochs=refit_epochs,
+        )
+
+
+@_documented
+class GuardedHalvingRandomSearchCV(HalvingRandomSearchCV, _GuardedHalving):
+    """Random candidates by successive halving: the better get more resources, whatever fails.
+
+    Parameters
+    ----------
+    estimator, param_distributions, n_candidates, factor, resource, max_resources, \
+    min_resources, aggressive_elimination, cv, scoring, refit, error_score, return_train_score, \
+    random_state, n_jobs, verbose
+        As in `sklearn.model_selection.HalvingRandomSearchCV`.
+    {parameters}
+
+    Attributes
+    ----------
+    {attributes}
+
+    See Also
+    --------
+    sklearn.model_selection.HalvingRandomSearchCV : What this subclasses.
+
+    Notes
+    -----
+    {notes}
+    """
+
+    def __init__(
+        self,
+        estimator: Any,
+        param_distributions: Any,
+        *,
+        n_candidates: Any = "exhaust",
+        factor: float = 3,
+        resource: str = "n_samples",
+        max_resources: Any = "auto",
+        min_resources: Any = "smallest",
+        aggressive_elimination: bool = False,
+        cv: Any = 5,
+        scoring: Any = None,
+        refit: bool = True,
+        error_score: Any = np.nan,
+        return_train_score: bool = True,
+        random_state: Any = None,
+        n_jobs: int | None = None,
+        verbose: int = 0,
+        max_retries_per_trial: int = 0,
+        max_consecutive_failed_trials: int | None = 3,
+        retry_on: Any = (Exception,),
+        nan_score: str = "fail",
+        isolate: bool = False,
+        trial_timeout: float | None = None,
+        time_budget: float | None = None,
+        stop_score: float | None = None,
+        refit_epochs: str | None = None,
+    ) -> None:
+        super().__init__(
+            estimator,
+            param_distributions,
+            n_candidates=n_candidates,
+            factor=factor,
+            resource=resource,
+            max_resources=max_resources,
+            min_resources=min_resources,
+            aggressive_elimination=aggressive_elimination,
+            cv=cv,
+            scoring=scoring,
+            refit=refit,
+            error_score=error_score,
+            return_train_score=return_train_score,
+            random_state=random_state,
+            n_jobs=n_jobs,
+            verbose=verbose,
+        )
+        self._set_guards(
+            max_retries_per_trial=max_retries_per_trial,
+            max_consecutive_failed_trials=max_consecutive_failed_trials,
+            retry_on=retry_on,
+            nan_score=nan_score,
+            isolate=isolate,
+            trial_timeout=trial_timeout,
+            time_budget=time_budget,
+            stop_score=stop_score,
+            refit_epochs=refit_epochs,
+        )

@@ -1,0 +1,1 @@
+"""The private parts of other libraries that this one stands on: nowhere else are they used."""

@@ -1,0 +1,96 @@
+"""Trainings of few batches do without loops, which take longer to trace: with the same numbers."""
+
+import numpy as np
+import pytest
+from parity import FIT, assert_same_training, build, build_own, build_twins, trace_on_another
+from test_parity import CASES, data_of
+
+from skguard import engine
+from skguard.engine import running
+from skguard.engine.epochs import BatchesGraph, EpochsGraph
+from skguard.engine.graphs import STORE
+
+rng = np.random.default_rng(0)
+X, Y = rng.normal(size=(48, 4)).astype("float32"), rng.normal(size=48).astype("float32")
+A_FIT = 9  # batches: 3 epochs of 3
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_numbers_equal_those_of_keras_without_loops_too(name, n_traces):
+    (x, y), held_out = data_of(name, 44), data_of(name, 28)
+    trace_on_another(CASES[name][0], x, y, validation_data=held_out)
+    assert_same_training(CASES[name][0], x, y, validation_data=held_out)
+    assert [type(graph) for graph in n_traces] == [BatchesGraph]
+
+
+def train(model, **arguments):
+    return engine.train(model, X, Y, engine="fused", **FIT | arguments)
+
+
+def kinds():
+    return [type(graph) for graph in STORE._waiting.values()]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "n_batches"),
+    [
+        ({}, A_FIT),
+        ({"epochs": 10}, 30),
+        ({"batch_size": 10}, 15),
+        ({"initial_epoch": 2}, 3),
+        ({"validation_data": (X, Y)}, 2 * A_FIT),
+        ({"validation_data": (X, Y), "validation_freq": 3}, A_FIT + 3),
+        ({"validation_data": (X, Y), "validation_batch_size": 48}, A_FIT + 3),
+    ],
+    ids=str,
+)
+def test_what_is_short_is_counted_in_batches(monkeypatch, arguments, n_batches):
+    for few, kind in ((n_batches, BatchesGraph), (n_batches - 1, EpochsGraph)):
+        monkeypatch.setattr(running, "FEW_BATCHES", few)
+        STORE.clear()
+        train(build(), **arguments)
+        assert kinds() == [kind]
+
+
+def test_a_short_training_takes_a_graph_with_loops_that_is_there(n_traces):
+    first, second = build_twins(build)
+    train(first, epochs=running.FEW_BATCHES)
+    train(second)
+    assert [type(graph) for graph in n_traces] == [EpochsGraph]
+
+
+def test_after_many_short_trainings_loops_are_traced_and_the_other_graph_is_dropped(n_traces):
+    n_fits = running.MAX_BATCHES // A_FIT + 3
+    for model in build_twins(build, n_fits):
+        train(model)
+    assert [type(graph) for graph in n_traces] == [BatchesGraph, EpochsGraph]
+    assert kinds() == [EpochsGraph]
+
+
+def test_numbers_do_not_depend_on_the_kind_of_graph(monkeypatch):
+    histories = []
+    for few in (0, 100):
+        monkeypatch.setattr(running, "FEW_BATCHES", few)
+        (model,) = build_twins(build, 1)
+        run = train(model, validation_data=(X, Y))
+        histories.append((run.history, [np.array(v.value) for v in model.variables]))
+    assert histories[0][0] == histories[1][0]
+    for ours, theirs in zip(histories[0][1], histories[1][1], strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_model_with_code_of_its_own_never_gets_loops():
+    models = build_twins(build_own, 2)
+    for model in models:
+        train(model, epochs=running.MAX_BATCHES)
+        train(model)
+    assert set(kinds()) == {BatchesGraph}
+
+
+def test_a_training_of_a_million_epochs_is_not_counted_one_by_one(monkeypatch):
+    monkeypatch.setattr(
+        "skguard.engine.fused.Plan.evaluates", lambda self, epoch: pytest.fail("counted")
+    )
+    plan = type("Plan", (), {"initial_epoch": 0, "epochs": 10**9, "batch_size": 16})
+    rows = type("Rows", (), {"n_rows": 48})
+    assert not running._is_short(build(), rows, rows, plan)
