@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import collections
 import math
 import numbers
 import sys
 import time
-import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numpy as np
 from sklearn.base import clone, is_classifier
-from sklearn.exceptions import FitFailedWarning
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401, for what follows
 from sklearn.model_selection import (
     GridSearchCV,
@@ -25,9 +22,9 @@ from sklearn.model_selection import (
 from sklearn.utils import indexable
 
 from skguard import attempts
-from skguard.exceptions import TooManyFailedTrialsError
 from skguard.model_selection import results as reports
 from skguard.model_selection import runners
+from skguard.model_selection.book import NO_FITS, Book
 from skguard.model_selection.fits import Work
 from skguard.model_selection.trials import Rules, Trials
 from skguard.repairs import scikit_learn as repairs
@@ -154,9 +151,6 @@ _RESULTS = (
 )
 
 
-_NO_FITS = "No fits were performed. Was the CV iterator empty? Were there no candidates?"
-
-
 class _Ended(Exception):  # noqa: N818, it is no error
     """The search is over, before it is through; there is no other way out of a search's loop."""
 
@@ -211,7 +205,7 @@ class GuardedSearch(repairs.BaseSearchCV):
             retry_on=self.retry_on,
             verbose=self.verbose,
         )
-        book = _Book(self, Trials(self._rules(started), self.n_splits_), scorer)
+        book = Book(self, Trials(self._rules(started), self.n_splits_), scorer)
         try:
             with runners.choose(self, work, X, y) as runner:
                 evaluate = self._evaluate_on(runner, book, callbacks, X, y, routed.splitter.split)
@@ -322,7 +316,7 @@ class GuardedSearch(repairs.BaseSearchCV):
     def _evaluate_on(
         self,
         runner: runners.Runner,
-        book: _Book,
+        book: Book,
         callbacks: repairs.Callbacks,
         X: Any,
         y: Any,
@@ -345,7 +339,7 @@ class GuardedSearch(repairs.BaseSearchCV):
                 )
             n_fits = len(candidates) * len(splits)
             if n_fits == 0:
-                raise ValueError(_NO_FITS)
+                raise ValueError(NO_FITS)
             if "status" in (more_results or {}):
                 raise ValueError("more_results has a column 'status', as a guarded search has.")
             if self.verbose > 0:
@@ -390,161 +384,6 @@ class GuardedSearch(repairs.BaseSearchCV):
         self.best_estimator_ = best
         if hasattr(best, "feature_names_in_"):
             self.feature_names_in_ = best.feature_names_in_
-
-
-class _Book:
-    """The trials of one search, and the attributes that the search gets from them.
-
-    Parameters
-    ----------
-    search : GuardedSearch
-    trials : Trials
-    scorer : callable
-    """
-
-    def __init__(self, search: Any, trials: Trials, scorer: Any) -> None:
-        self.trials = trials
-        self._search = search
-        self._scorer = scorer
-        self._more: dict[str, list[Any]] = collections.defaultdict(list)
-        self._formatted: tuple[int, dict[str, Any]] = (0, {})
-
-    def add(
-        self,
-        candidates: list[dict[str, Any]],
-        more_results: dict[str, list[Any]] | None,
-        callbacks: list[Any],
-    ) -> None:
-        for name, values in (more_results or {}).items():
-            self._more[name].extend(values)
-        self.trials.add(candidates, callbacks)
-
-    def results_for_search(self) -> dict[str, Any]:
-        """What the loop over candidates chooses by: candidates that failed have no scores."""
-        results = dict(self._results())
-        failed = results["status"] == "failed"
-        for name in [name for name in results if name.startswith("mean_test_")]:
-            results[name] = np.where(failed, np.nan, results[name])
-        return results
-
-    def check_any_completed(self) -> None:
-        """Refuse to end without a candidate that could be the best.
-
-        Raises
-        ------
-        TooManyFailedTrialsError
-        """
-        trials = self.trials
-        started = trials.started()
-        if any(trials.status(candidate) == "completed" for candidate in started):
-            return
-        if trials.stopped == "time_budget":
-            raise TimeoutError(
-                f"time_budget={self._search.time_budget!r} was over before one candidate was "
-                f"complete. {len(trials.outcomes)} fits had ended.\n{trials.failures()}"
-            )
-        if not trials.params:
-            raise ValueError(_NO_FITS)
-        trials.stopped = "failed_trials"
-        raise TooManyFailedTrialsError(f"All {len(started)} trials failed.\n{trials.failures()}")
-
-    @staticmethod
-    def reason_of(error: BaseException) -> str:
-        """The ``stopped_`` of a search that `error` has ended."""
-        if isinstance(error, KeyboardInterrupt):
-            return "interrupted"
-        return "error" if isinstance(error, Exception) else "fatal_error"
-
-    def close(self, error: BaseException | None = None) -> None:
-        """Set the attributes of the search, whatever has ended it."""
-        search, trials = self._search, self.trials
-        if error is None:
-            search.stopped_ = trials.stopped or "completed"
-        elif isinstance(error, KeyboardInterrupt) or trials.stopped is None:
-            search.stopped_ = self.reason_of(error)
-        else:
-            search.stopped_ = trials.stopped
-        candidates = trials.started()
-        search.failed_trials_ = trials.failed
-        search.histories_ = reports.histories(trials, candidates)
-        named = repairs.named_scorers(self._scorer)
-        search.scorer_ = self._scorer if named is None else named
-        search.multimetric_ = self._metrics() is not None
-        search.cv_results_ = {"params": [], "status": np.array([], dtype=object)}
-        if not candidates:
-            return
-        if error is None:
-            with warnings.catch_warnings():
-                if trials.stopped is not None:
-                    warnings.simplefilter("ignore")  # of scores that are not there
-                search.cv_results_ = self._results()
-            self._warn()
-            self._choose_best()
-            return
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                search.cv_results_ = self._results()
-            self._choose_best()
-        except Exception as second:  # never in the place of the first
-            if hasattr(error, "add_note"):  # Python 3.11
-                error.add_note(f"The best of what had finished could not be chosen: {second!r}")
-
-    # ---- steps ----------------------------------------------------------------------------------
-
-    def _metrics(self) -> list[str] | None:
-        named = repairs.named_scorers(self._scorer)
-        return reports.metric_names(self.trials) if named is None else list(named)
-
-    def _results(self) -> dict[str, Any]:
-        trials, search = self.trials, self._search
-        n_fits, results = self._formatted
-        if n_fits == len(trials.outcomes):
-            return results
-        candidates = trials.started()
-        rows = reports.raw_scores(trials, candidates, self._metrics(), search.return_train_score)
-        results = search._format_results(
-            [trials.params[candidate] for candidate in candidates],
-            trials.n_splits,
-            rows,
-            {name: [values[c] for c in candidates] for name, values in self._more.items()},
-        )
-        results |= reports.columns(trials, candidates)
-        reports.rank_failed_last(results)
-        self._formatted = len(trials.outcomes), results
-        return results
-
-    def _warn(self) -> None:
-        fits = [outcome for outcome in self.trials.outcomes.values() if outcome.failure]
-        if fits:
-            warnings.warn(
-                f"{len(fits)} fits failed out of a total of {len(self.trials.outcomes)}; their "
-                f"score is {self._search.error_score}. failed_trials_ has all about them:\n"
-                f"{self.trials.failures()}",
-                FitFailedWarning,
-                stacklevel=5,
-            )
-
-    def _choose_best(self) -> None:
-        search = self._search
-        metric = "score"
-        if search.multimetric_:
-            if not search.refit:
-                return
-            search._check_refit_for_multimetric(self._metrics())
-            metric = search.refit
-        results, rows = reports.completed_only(search.cv_results_)
-        if not len(rows):
-            return
-        if callable(search.refit):  # which may know the candidates by their numbers
-            best = search._select_best_index(search.refit, metric, search.cv_results_)
-        if not callable(search.refit) or best not in rows:
-            best = search._select_best_index(search.refit, metric, results)
-            best = best if results is search.cv_results_ else rows[best]
-        search.best_index_ = best
-        search.best_params_ = search.cv_results_["params"][search.best_index_]
-        if not callable(search.refit):
-            search.best_score_ = search.cv_results_[f"mean_test_{metric}"][search.best_index_]
 
 
 def _documented(cls: _Search) -> _Search:
