@@ -125,12 +125,6 @@ class Failure:
             is_fatal=is_fatal or not isinstance(error, Exception),
         )
 
-    @classmethod
-    def told(cls, text: str) -> Failure:
-        """One of which nothing is left but its traceback."""
-        error, _, message = text.strip().rpartition("\n")[2].partition(": ")
-        return cls("failed", error.rpartition(".")[2], message, text, may_retry=True)
-
 
 def _text_of(error: BaseException) -> str:
     try:
@@ -272,6 +266,10 @@ class _Scoring:
 
     def __init__(self, scorer: Any, error_score: Any, retry_on: Any) -> None:
         self._scorer = scorer
+        self._errors: dict[str, Exception] = {}  # of the last call
+        self._has_names = repairs.named_scorers(scorer) is not None
+        if self._has_names:
+            self._scorer = repairs.errors_kept(scorer, self._errors)
         self._error_score = error_score
         self._retry_on = retry_on
         self.training: Training | None = None
@@ -286,6 +284,7 @@ class _Scoring:
         if self.training is None:
             self.training = _training_of(estimator)
             self.failures = failures
+        self._errors.clear()
         try:
             scores = self._scorer(estimator, *args, **kwargs)
         except Exception as error:
@@ -294,11 +293,10 @@ class _Scoring:
                 raise
             failures["score"] = Failure.of(error, self._retry_on)
             scores = self._error_score
-        if repairs.named_scorers(self._scorer) is not None:
-            for name, score in scores.items():
-                if isinstance(score, str):  # the traceback of a scorer that raised
-                    failures[name] = Failure.told(score)
-                    scores[name] = self._error_score
+        if self._has_names:
+            for name, raised in self._errors.items():
+                failures[name] = Failure.of(raised, self._retry_on)
+                scores[name] = self._error_score
         for failure in failures.values():
             warnings.warn(
                 "Scoring failed. The score on this train-test partition for these parameters "

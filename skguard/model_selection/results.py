@@ -34,9 +34,9 @@ def raw_scores(
             outcome = trials.outcomes.get((candidate, split))
             if outcome is not None and outcome.scores is not None:
                 row = {name: outcome.scores[name] for name in names}
-                for name in names[:-2]:  # a scorer of several scores that raised has none
-                    if metrics is not None and not isinstance(row[name], dict):
-                        row[name] = dict.fromkeys(metrics, row[name])
+                if metrics is not None:
+                    for name in names[:-2]:
+                        row[name] = _scores_by_name(row[name], metrics)
                 rows.append(row)
                 continue
             score, times = np.nan, (np.nan, np.nan)
@@ -50,12 +50,18 @@ def raw_scores(
     return rows
 
 
+def _scores_by_name(scores: Any, metrics: list[str]) -> dict[str, Any]:
+    if isinstance(scores, dict):  # which a scorer need not fill in the same way each time
+        return {name: scores.get(name, np.nan) for name in metrics}
+    return dict.fromkeys(metrics, scores)  # the error_score of a scorer that raised
+
+
 def metric_names(trials: Trials) -> list[str] | None:
     """What a scorer returned that names its scores itself; None if it returns one score."""
-    for outcome in trials.outcomes.values():
-        if outcome.scores is not None and isinstance(outcome.scores["test_scores"], dict):
-            return list(outcome.scores["test_scores"])
-    return None
+    scores = [trials.outcomes[key].scores for key in sorted(trials.outcomes)]
+    named = [s["test_scores"] for s in scores if s and isinstance(s["test_scores"], dict)]
+    names = dict.fromkeys(name for by_name in named for name in by_name)
+    return list(names) if named else None
 
 
 def columns(trials: Trials, candidates: list[int]) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import numbers
 import sys
 import time
 from collections.abc import Callable
@@ -21,9 +20,8 @@ from sklearn.model_selection import (
 )
 from sklearn.utils import indexable
 
-from skguard import attempts
+from skguard.model_selection import preflight, runners
 from skguard.model_selection import results as reports
-from skguard.model_selection import runners
 from skguard.model_selection.book import NO_FITS, Book
 from skguard.model_selection.fits import Work
 from skguard.model_selection.trials import Rules, Trials
@@ -183,7 +181,7 @@ class GuardedSearch(repairs.BaseSearchCV):
     @repairs.validated_fit
     def fit(self, X: Any, y: Any = None, **params: Any) -> GuardedSearch:
         started = time.time()
-        self._check_guards(params)
+        preflight.check(self, params)
         scorer, _ = self._get_scorers()
         X, y = indexable(X, y)
         params = repairs.check_fit_params(X, params)
@@ -250,53 +248,6 @@ class GuardedSearch(repairs.BaseSearchCV):
         """Drop what an earlier fit found, so that nothing of it is left if this one fails."""
         for name in _RESULTS:
             self.__dict__.pop(name, None)
-
-    def _check_guards(self, fit_params: dict[str, Any]) -> None:
-        problems = attempts.check_rule(self.max_retries_per_trial, self.retry_on, None)
-        problems = [p.replace("max_retries=", "max_retries_per_trial=") for p in problems]
-        limit = self.max_consecutive_failed_trials
-        is_int = isinstance(limit, numbers.Integral) and not isinstance(limit, bool)
-        if limit is not None and (not is_int or limit < 1):
-            problems.append(
-                f"max_consecutive_failed_trials={limit!r} is no number of trials. Give 1 or more, "
-                "or None for no limit."
-            )
-        for name, allowed in (
-            ("nan_score", ("fail", "accept")),
-            ("isolate", (True, False)),
-            ("refit_epochs", ("best", None)),
-        ):
-            value = getattr(self, name)
-            if not any(value is choice or value == choice for choice in allowed):
-                choices = " or ".join(map(repr, allowed))
-                problems.append(f"{name}={value!r} is not known. Give {choices}.")
-        for name in ("trial_timeout", "time_budget", "stop_score"):
-            value = getattr(self, name)
-            is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-            if value is not None and (not is_number or math.isnan(value)):
-                problems.append(f"{name}={value!r} is no number. Give a number or None.")
-            elif value is not None and name != "stop_score" and value <= 0:
-                problems.append(f"{name}={value!r} leaves no time. Give seconds, or None.")
-        several = isinstance(self.scoring, list | tuple | dict | set)
-        if self.stop_score is not None and several and not isinstance(self.refit, str):
-            problems.append(
-                f"stop_score={self.stop_score!r} needs to know which of the scores: give its name "
-                f"as refit. It was refit={self.refit!r}."
-            )
-        if self.refit_epochs is not None and not self.refit:
-            problems.append(
-                f"refit_epochs={self.refit_epochs!r} has no effect with refit={self.refit!r}."
-            )
-        if problems:
-            raise ValueError("\n".join(problems))
-        if self.refit_epochs is not None:
-            from skguard.model_selection import refitting  # imports Keras
-
-            grids = getattr(self, "param_grid", None) or getattr(self, "param_distributions", {})
-            searched = [
-                name for grid in ([grids] if isinstance(grids, dict) else grids) for name in grid
-            ]
-            refitting.check_refit_epochs(self.estimator, searched, fit_params)
 
     def _rules(self, started: float) -> Rules:
         def expected_refit(fit_seconds: float) -> float:

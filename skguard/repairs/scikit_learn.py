@@ -7,7 +7,9 @@ meaning from scikit-learn 1.6 to 1.9; ``tests/repairs/test_scikit_learn.py`` tel
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
+import functools
 import inspect
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
@@ -24,6 +26,7 @@ __all__ = [
     "Callbacks",
     "active_backend",
     "check_fit_params",
+    "errors_kept",
     "fit_and_score",
     "n_rows",
     "named_scorers",
@@ -60,6 +63,37 @@ def named_scorers(scorer: Any) -> dict[str, Any] | None:
     """The scorers by name where `scorer` stands for several, or None."""
     scorers: dict[str, Any] | None = getattr(scorer, "_scorers", None)
     return scorers
+
+
+def errors_kept(scorer: Any, errors: dict[str, Exception]) -> Any:
+    """`scorer`, which stands for several, such that `errors` gets by name what each raises.
+
+    scikit-learn's own returns the text of a traceback in the place of the score.
+    """
+    keeping = copy.copy(scorer)
+    keeping._scorers = {
+        name: _error_kept(name, one, errors) for name, one in scorer._scorers.items()
+    }
+    return keeping
+
+
+def _error_kept(name: str, scorer: Any, errors: dict[str, Exception]) -> Any:
+    def keeping(score: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(score)
+        def keep_and_raise(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return score(*args, **kwargs)
+            except Exception as error:
+                errors[name] = error
+                raise
+
+        return keep_and_raise
+
+    if not hasattr(scorer, "_score"):  # a function of the user's
+        return keeping(scorer)
+    scorer = copy.copy(scorer)  # one of scikit-learn's, which share their predictions
+    scorer._score = keeping(scorer._score)
+    return scorer
 
 
 def fit_and_score(estimator: Any, X: Any, y: Any, *, callbacks: Any, **kwargs: Any) -> Any:

@@ -11,7 +11,7 @@ import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.linear_model import LinearRegression, LogisticRegression
-from sklearn.metrics import get_scorer
+from sklearn.metrics import get_scorer, make_scorer
 from sklearn.metrics._scorer import _MultimetricScorer
 from sklearn.model_selection import FixedThresholdClassifier, GridSearchCV
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -277,6 +277,23 @@ def test_one_of_several_scorers_that_raises_costs_its_score_alone():
     assert (failure.error, failure.message) == ("ZeroDivisionError", "no score today")
     assert failure.may_retry
     assert not failure.is_fatal
+
+
+def refuses(estimator, X, y):
+    raise FailedTrialError("not\nagain")
+
+
+@pytest.mark.parametrize("scorer", [refuses, make_scorer(lambda y, p: refuses(0, y, p))])
+def test_one_of_several_scorers_is_retried_by_the_rules_of_a_fit(scorer):
+    with pytest.warns(UserWarning, match="Scoring failed"):
+        outcome = go(scorer=several(good=get_scorer("accuracy"), bad=scorer, none=fails))
+    assert list(outcome.scoring_failures) == ["bad", "none"]
+    failure = outcome.scoring_failures["bad"]
+    assert (failure.error, failure.message) == ("FailedTrialError", "not\nagain")
+    assert not failure.may_retry
+    with pytest.warns(UserWarning, match="Scoring failed"):
+        outcome = go(scorer=several(none=fails), retry_on=(OSError,))
+    assert not outcome.scoring_failures["none"].may_retry
 
 
 @pytest.mark.parametrize("is_one_of_several", [False, True])

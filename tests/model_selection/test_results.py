@@ -486,3 +486,21 @@ def test_a_function_that_returns_several_scores_may_raise_for_one_candidate(scor
     ).fit(X, Y)
     assert search.best_params_ == {"scores": 0.6}
     assert sorted(search.cv_results_["status"]) == ["completed", "failed"]
+
+
+def names_another_score(estimator, X, y):
+    scores = {"same": estimator.scores}
+    return scores | {"other": 1.0} if estimator.scores > 0.5 else scores
+
+
+@pytest.mark.filterwarnings("ignore:One or more of the test scores are non-finite:UserWarning")
+@pytest.mark.parametrize("refit", ["same", "other"])
+@pytest.mark.parametrize("scores", [[0.2, 0.6], [0.6, 0.2]], ids=str)
+def test_a_score_that_one_candidate_has_not_is_nan_there(scores, refit):
+    search = GuardedGridSearchCV(
+        Scores(), {"scores": scores}, scoring=names_another_score, refit=refit, cv=2
+    ).fit(X, Y)
+    assert search.best_params_ == {"scores": 0.6}
+    np.testing.assert_equal(
+        search.cv_results_["mean_test_other"], [1.0 if score > 0.5 else NAN for score in scores]
+    )

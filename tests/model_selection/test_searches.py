@@ -1,5 +1,6 @@
 """A failed trial costs one trial, and whatever ends a search, nothing that finished is lost."""
 
+import collections
 import inspect
 import pathlib
 import pickle
@@ -265,7 +266,9 @@ def test_an_error_that_is_to_be_raised_is_raised_after_its_retries(n_jobs):
     )
     with pytest.raises(ZeroDivisionError, match="no"):
         search.fit(X, Y)
-    assert len(search.failed_trials_) == 2
+    attempts = collections.Counter(failed.split for failed in search.failed_trials_)
+    assert max(attempts.values()) == 2
+    assert n_jobs == 2 or len(attempts) == 1  # the other worker had the other split
     assert list(search.cv_results_["param_number"][:2]) == [0, 1]
     assert search.stopped_ == "error"
 

@@ -107,6 +107,28 @@ def test_of_several_scorers_one_that_raises_returns_its_traceback():
     assert scores["bad"].rstrip().endswith("RuntimeError: in scorer")
 
 
+def test_several_scorers_share_their_predictions_and_keep_their_errors():
+    class Counting(LogisticRegression):
+        n_predictions = 0
+
+        def predict(self, X):
+            self.n_predictions += 1
+            return super().predict(X)
+
+    scoring = {"accuracy": "accuracy", "f1": "f1", "bad": raising}
+    search = GridSearchCV(LogisticRegression(), {}, scoring=scoring, refit=False)
+    scorer, _ = search._get_scorers()
+    errors = {}
+    estimator = Counting().fit(X, Y)
+    scores = repairs.errors_kept(scorer, errors)(estimator, X, Y)
+    assert estimator.n_predictions == 1
+    assert scores.keys() == scoring.keys()
+    assert {name: str(error) for name, error in errors.items()} == {"bad": "in scorer"}
+    errors.clear()
+    scorer(estimator, X, Y)
+    assert errors == {}
+
+
 def raising(estimator, X, y):
     raise RuntimeError("in scorer")
 
