@@ -146,6 +146,8 @@ class WorkerDiedError(RuntimeError):
     def __str__(self) -> str:
         if self.exitcode is None:
             return "worker died"
+        if self.exitcode == -9:
+            return "worker died (signal 9), as one that takes too much memory does"
         if self.exitcode < 0:
             return f"worker died (signal {-self.exitcode})"
         return f"worker died (exit code {self.exitcode})"

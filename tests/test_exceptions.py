@@ -126,7 +126,7 @@ def test_fatal_errors_are_no_exceptions_that_a_search_would_swallow(cls):
     ("exitcode", "text"),
     [
         (None, "worker died"),
-        (-9, "worker died (signal 9)"),
+        (-9, "worker died (signal 9), as one that takes too much memory does"),
         (-11, "worker died (signal 11)"),
         (0, "worker died (exit code 0)"),
         (3, "worker died (exit code 3)"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import inspect
 import warnings
 from typing import Any
 
@@ -14,7 +15,16 @@ from skguard.model_selection import results as reports
 from skguard.model_selection.trials import Trials
 from skguard.repairs import scikit_learn as repairs
 
-__all__ = ["NO_FITS", "Book"]
+__all__ = ["NO_FITS", "Book", "level_of_user"]
+
+
+def level_of_user() -> int:
+    """The ``stacklevel`` of a warning of the calling function, about the user's own line."""
+    level, frame = 0, inspect.currentframe()
+    while frame is not None and frame.f_globals["__name__"].split(".")[0] in ("skguard", "sklearn"):
+        level, frame = level + 1, frame.f_back
+    return level
+
 
 NO_FITS = "No fits were performed. Was the CV iterator empty? Were there no candidates?"
 
@@ -34,7 +44,7 @@ class Book:
         self._search = search
         self._scorer = scorer
         self._more: dict[str, list[Any]] = collections.defaultdict(list)
-        self._formatted: tuple[int, dict[str, Any]] = (0, {})
+        self._formatted: tuple[tuple[int, int], dict[str, Any]] = ((0, 0), {})
 
     def add(
         self,
@@ -62,18 +72,19 @@ class Book:
         TooManyFailedTrialsError
         """
         trials = self.trials
-        started = trials.started()
-        if any(trials.status(candidate) == "completed" for candidate in started):
+        rows = trials.rows()
+        if any(trials.status(candidate) == "completed" for candidate in rows):
             return
         if trials.stopped == "time_budget":
             raise TimeoutError(
                 f"time_budget={self._search.time_budget!r} was over before one candidate was "
-                f"complete. {len(trials.outcomes)} fits had ended.\n{trials.failures()}"
+                f"complete: give more. {len(trials.outcomes)} fits had ended.\n"
+                f"{trials.failures()}"
             )
         if not trials.params:
             raise ValueError(NO_FITS)
         trials.stopped = "failed_trials"
-        raise TooManyFailedTrialsError(f"All {len(started)} trials failed.\n{trials.failures()}")
+        raise TooManyFailedTrialsError(f"All {len(rows)} trials failed.\n{trials.failures()}")
 
     @staticmethod
     def reason_of(error: BaseException) -> str:
@@ -91,7 +102,7 @@ class Book:
             search.stopped_ = self.reason_of(error)
         else:
             search.stopped_ = trials.stopped
-        candidates = trials.started()
+        candidates = trials.rows()
         search.failed_trials_ = trials.failed
         search.histories_ = reports.histories(trials, candidates)
         named = repairs.named_scorers(self._scorer)
@@ -125,10 +136,11 @@ class Book:
 
     def _results(self) -> dict[str, Any]:
         trials, search = self.trials, self._search
-        n_fits, results = self._formatted
-        if n_fits == len(trials.outcomes):
+        candidates = trials.rows()
+        size = len(candidates), len(trials.outcomes)
+        formatted, results = self._formatted
+        if formatted == size:
             return results
-        candidates = trials.started()
         rows = reports.raw_scores(trials, candidates, self._metrics(), search.return_train_score)
         results = search._format_results(
             [trials.params[candidate] for candidate in candidates],
@@ -138,7 +150,7 @@ class Book:
         )
         results |= reports.columns(trials, candidates)
         reports.rank_failed_last(results)
-        self._formatted = len(trials.outcomes), results
+        self._formatted = size, results
         return results
 
     def _warn(self) -> None:
@@ -146,10 +158,10 @@ class Book:
         if fits:
             warnings.warn(
                 f"{len(fits)} fits failed out of a total of {len(self.trials.outcomes)}; their "
-                f"score is {self._search.error_score}. failed_trials_ has all about them:\n"
-                f"{self.trials.failures()}",
+                f"score is {self._search.error_score}. failed_trials_ has all about the "
+                f"{len(self.trials.failed)} attempts that failed:\n{self.trials.failures()}",
                 FitFailedWarning,
-                stacklevel=5,
+                stacklevel=level_of_user(),
             )
 
     def _choose_best(self) -> None:

@@ -15,7 +15,7 @@ from sklearn.base import clone
 from skguard.attempts import is_worth_another_try
 from skguard.repairs import scikit_learn as repairs
 
-__all__ = ["Failure", "Fit", "Outcome", "Training", "Work", "run", "trained_network"]
+__all__ = ["Failure", "Fit", "Outcome", "Training", "Work", "run", "time_limits", "trained_network"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -147,6 +147,8 @@ class Outcome:
     scoring_failures : dict of str to Failure
         By the name of the score that was not to be had, where the others were.
     training : Training
+    is_untrained : bool
+        Whether the search's time was over before the first epoch was.
     """
 
     fit: Fit
@@ -155,6 +157,7 @@ class Outcome:
     failure: Failure | None = None
     scoring_failures: dict[str, Failure] = dataclasses.field(default_factory=dict)
     training: Training = Training()
+    is_untrained: bool = False
 
 
 def run(
@@ -191,7 +194,7 @@ def run(
         params = fit.params
         estimator = clone(work.estimator).set_params(**clone(params, safe=False))
         if deadline is not None:
-            limits = _time_limits(estimator, deadline - time.time())
+            limits = time_limits(estimator, deadline - time.time())
             params = params | limits
             estimator.set_params(**limits)
         is_fatal = False
@@ -238,10 +241,14 @@ def run(
         scores=scores,
         scoring_failures=scoring.failures,
         training=scoring.training,
+        is_untrained=(
+            deadline is not None and time.time() >= deadline and scoring.training.n_epochs == 0
+        ),
     )
 
 
-def _time_limits(estimator: Any, seconds_left: float) -> dict[str, float]:
+def time_limits(estimator: Any, seconds_left: float) -> dict[str, float]:
+    """The parameters to set for a fit that takes no longer, where the estimator has such."""
     limits = {}
     for name, value in estimator.get_params().items():
         if name.rpartition("__")[2] == "max_fit_seconds":

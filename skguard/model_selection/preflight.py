@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 import numbers
+from collections.abc import Iterable
 from typing import Any
+
+from sklearn.base import clone
 
 from skguard import attempts
 
-__all__ = ["check"]
+__all__ = ["check", "check_names"]
 
 _CHOICES = {
     "nan_score": ("fail", "accept"),
@@ -67,6 +70,27 @@ def check(search: Any, fit_params: dict[str, Any]) -> None:
         from skguard.model_selection import refitting  # imports Keras
 
         refitting.check_refit_epochs(search.estimator, _searched(search), fit_params)
+
+
+def check_names(estimator: Any, candidates: Iterable[dict[str, Any]]) -> None:
+    """Refuse parameters that do not exist, whichever candidate has them.
+
+    Parameters
+    ----------
+    estimator : estimator
+    candidates : iterable of dict
+
+    Raises
+    ------
+    ValueError
+        The estimator's own.
+    """
+    known: set[frozenset[str]] = set()
+    for params in candidates:
+        names = frozenset(params)
+        if names not in known:
+            known.add(names)
+            clone(estimator).set_params(**clone(params, safe=False))
 
 
 def _searched(search: Any) -> list[str]:

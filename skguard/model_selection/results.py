@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,14 +14,14 @@ __all__ = ["columns", "completed_only", "histories", "rank_failed_last", "raw_sc
 
 
 def raw_scores(
-    trials: Trials, candidates: list[int], metrics: list[str] | None, with_train: bool
+    trials: Trials, candidates: Sequence[int], metrics: list[str] | None, with_train: bool
 ) -> list[dict[str, Any]]:
     """For each fit of `candidates` what scikit-learn's own search would have got.
 
     Parameters
     ----------
     trials : Trials
-    candidates : list of int
+    candidates : sequence of int
     metrics : list of str or None
         Names, where there are several scores.
     with_train : bool
@@ -64,7 +64,7 @@ def metric_names(trials: Trials) -> list[str] | None:
     return list(names) if named else None
 
 
-def columns(trials: Trials, candidates: list[int]) -> dict[str, Any]:
+def columns(trials: Trials, candidates: Sequence[int]) -> dict[str, Any]:
     """The columns that a guarded search adds."""
     table = [
         [trials.outcomes.get((candidate, split)) for split in range(trials.n_splits)]
@@ -112,7 +112,9 @@ def _per_split(name: str, values: np.ndarray) -> dict[str, np.ndarray]:
     return {f"split{split}_{name}": values[:, split] for split in range(values.shape[1])}
 
 
-def histories(trials: Trials, candidates: list[int]) -> list[list[dict[str, list[float]] | None]]:
+def histories(
+    trials: Trials, candidates: Sequence[int]
+) -> list[list[dict[str, list[float]] | None]]:
     """For each candidate and split what the Keras estimator logged, where there is one."""
     found = []
     for candidate in candidates:
@@ -123,14 +125,12 @@ def histories(trials: Trials, candidates: list[int]) -> list[list[dict[str, list
 
 def rank_failed_last(results: dict[str, Any]) -> None:
     """Give candidates that failed the worst rank, whatever ``error_score`` made of them."""
-    completed = results["status"] == "completed"
     for name in [name for name in results if name.startswith("rank_test_")]:
         means = results["mean_test_" + name.removeprefix("rank_test_")]
-        unusable = ~completed | np.isnan(means)
-        if (unusable & ~np.isnan(means)).any():
-            values = np.where(unusable, -np.inf, means)
-            n_better = len(values) - np.searchsorted(np.sort(values), values, side="right")
-            results[name] = (n_better + 1).astype(np.int32)
+        usable = (results["status"] == "completed") & ~np.isnan(means)
+        if not usable.all():
+            n_better = usable.sum() - np.searchsorted(np.sort(means[usable]), means, side="right")
+            results[name] = (np.where(usable, n_better, usable.sum()) + 1).astype(np.int32)
 
 
 def completed_only(results: dict[str, Any]) -> tuple[dict[str, Any], np.ndarray]:

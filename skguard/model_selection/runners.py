@@ -78,7 +78,7 @@ class InProcess:
     def run(self, trials: Trials, splits: Splits) -> None:
         while (fit := trials.next()) is not None:
             train, test = splits[fit.split]
-            trials.done(self._run(fit, train=train, test=test, deadline=trials.fit_deadline()))
+            trials.done(self._run(fit, train=train, test=test, deadline=trials.fit_end(fit)))
 
 
 class OnBackend:
@@ -108,10 +108,18 @@ class OnBackend:
             try:
                 self._run_round(trials, splits)
             except _BackendError as error:
+                cause = error.__cause__
+                assert cause is not None
                 progress = len(trials.outcomes) + len(trials.failed) > n_before
                 n_lost_rounds = 1 if progress else n_lost_rounds + 1
                 if n_lost_rounds >= _MAX_LOST_ROUNDS:
-                    raise error.__cause__ from None  # type: ignore[misc]
+                    if hasattr(cause, "add_note"):  # Python 3.11
+                        waiting = ", ".join(map(str, sorted(trials.waiting())[:10]))
+                        cause.add_note(
+                            f"joblib's backend failed {n_lost_rounds} times in a row. Perhaps one "
+                            f"of the candidates {waiting} ends the process that it runs in."
+                        )
+                    raise cause from None
 
     def _run_round(self, trials: Trials, splits: Splits) -> None:
         running: dict[tuple[int, int], Any] = {}
@@ -120,7 +128,7 @@ class OnBackend:
             while (fit := trials.next()) is not None:
                 running[fit.candidate, fit.split] = fit
                 # Arguments of their own, so that dask sends X and y once.
-                yield delayed(run)(fit, *self._arguments, *splits[fit.split], trials.fit_deadline())
+                yield delayed(run)(fit, *self._arguments, *splits[fit.split], trials.fit_end(fit))
 
         outcomes: Any = iter(())
         try:

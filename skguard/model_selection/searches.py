@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numpy as np
 from sklearn.base import clone, is_classifier
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401, for what follows
 from sklearn.model_selection import (
     GridSearchCV,
@@ -20,10 +22,11 @@ from sklearn.model_selection import (
 )
 from sklearn.utils import indexable
 
+from skguard.attempts import is_worth_another_try
 from skguard.model_selection import preflight, runners
 from skguard.model_selection import results as reports
-from skguard.model_selection.book import NO_FITS, Book
-from skguard.model_selection.fits import Work
+from skguard.model_selection.book import NO_FITS, Book, level_of_user
+from skguard.model_selection.fits import Work, time_limits, trained_network
 from skguard.model_selection.trials import Rules, Trials
 from skguard.repairs import scikit_learn as repairs
 
@@ -37,8 +40,9 @@ __all__ = [
 _PARAMETERS = """\
     max_retries_per_trial : int, default=0
         How often a fit that failed is tried again, with the same parameters: of a trial, which
-        is one candidate on all splits, only the split that failed. `skguard.FailedTrialError`,
-        and errors that a guarded estimator raises about its input, are never tried again.
+        is one candidate on all splits, only the split that failed. The refit is tried again as
+        well. `skguard.FailedTrialError`, and errors that a guarded estimator raises about its
+        input, are never tried again.
     max_consecutive_failed_trials : int or None, default=3
         How many trials in a row, in the order of ``cv_results_``, may fail before the search
         ends with `skguard.exceptions.TooManyFailedTrialsError`. A trial has failed when one of
@@ -57,9 +61,13 @@ _PARAMETERS = """\
         such limit. None is no limit.
     time_budget : float, default=None
         How long the whole search may take, in seconds. No fit starts after that time, less what
-        the refit is expected to take; Keras estimators of this package get what is left as
-        their ``max_fit_seconds``, other fits that run are waited for. Candidates that are not
-        complete are no candidates for the best. None is no limit.
+        the refit is expected to take. Keras estimators of this package get what is left as
+        their ``max_fit_seconds``, such that a refit can take as long and, at first, the other
+        splits too; those that it has cut short have "time_budget" as their ``stop_reason`` and
+        a score like others. Other fits that run are waited for. Candidates that are not
+        complete are no candidates for the best. The refit gets what is left, but no less than
+        twice as long as expected, or, where the winner was cut short itself, as long. None is
+        no limit.
     stop_score : float, default=None
         The search ends when the mean test score of a candidate is at least this.
     refit_epochs : {"best"} or None, default=None
@@ -70,12 +78,14 @@ _PARAMETERS = """\
 
 _ATTRIBUTES = """\
     cv_results_ : dict of str to array
-        As in scikit-learn, with one row for each candidate of which a fit has ended, and with
-        ``status`` ("completed", "failed" or, where the search ended early, "incomplete") and
-        ``split0_status`` ("completed", "failed", "timed_out", "worker_died" or "not_run");
+        As in scikit-learn, with one row for each candidate up to the last of which a fit has
+        ended, and with ``status`` ("completed", "failed" or, where the search ended early,
+        "incomplete" or "not_run") and ``split0_status`` ("completed", "failed", "timed_out",
+        "worker_died" or "not_run");
         ``split0_attempts`` and ``mean_attempts``, the tries of the estimator itself included;
-        and, for Keras estimators of this package, ``split0_n_epochs``, ``split0_best_epoch``,
-        their means and ``split0_stop_reason``. Candidates that failed rank last.
+        and, for Keras estimators of this package, ``split0_n_epochs``, ``split0_best_epoch``
+        (counted from 0), their means and ``split0_stop_reason``. Candidates that failed rank
+        last.
     failed_trials_ : list of FailedTrial
         Every attempt that failed, in the order in which they ended, with ``candidate``,
         ``split``, ``params``, ``attempt``, ``error``, ``message``, ``traceback`` and
@@ -88,8 +98,9 @@ _ATTRIBUTES = """\
         What ended the search.
     best_index_, best_params_, best_score_, best_estimator_, scorer_, n_splits_, refit_time_, \
 multimetric_
-        As in scikit-learn. A candidate that failed or is not complete is never the best. After
-        an error all but the refitted estimator are there, for what had finished."""
+        As in scikit-learn. A candidate that failed or is not complete is never the best: a
+        callable `refit` that chooses one is asked again with the others alone. After an error
+        all but the refitted estimator are there, for what had finished."""
 
 _NOTES = """\
     With ``n_jobs`` of 2 or more, or `isolate`, fits run in worker processes that are killed
@@ -122,7 +133,7 @@ self
 Raises
 ------
 ValueError
-    Before any fit: if a parameter cannot be used.
+    Before any fit: if a parameter cannot be used, or a candidate has one that does not exist.
 TooManyFailedTrialsError
     If `max_consecutive_failed_trials` did, or all of them.
 FatalError
@@ -142,6 +153,12 @@ _RESULTS = (
     "feature_names_in_",
     "histories_",
     "multimetric_",
+    "n_candidates_",
+    "n_iterations_",
+    "n_possible_iterations_",
+    "n_remaining_candidates_",
+    "n_required_iterations_",
+    "n_resources_",
     "n_splits_",
     "refit_time_",
     "scorer_",
@@ -213,12 +230,14 @@ class GuardedSearch(repairs.BaseSearchCV):
                     self._end_early()
             book.check_any_completed()
         except BaseException as error:
+            self._end_early()
             book.close(error)
             raise
         book.close()
         if self.refit:
             try:
-                self._refit(base_estimator, X, y, routed.estimator.fit, callbacks)
+                seconds_left = self._seconds_for_refit(started)
+                self._refit(base_estimator, X, y, routed.estimator.fit, callbacks, seconds_left)
             except BaseException as error:
                 self.stopped_ = book.reason_of(error)
                 raise
@@ -298,6 +317,7 @@ class GuardedSearch(repairs.BaseSearchCV):
                     f"Fitting {len(splits)} folds for each of {len(candidates)} candidates, "
                     f"totalling {n_fits} fits\n"
                 )
+            preflight.check_names(self.estimator, candidates)
             # How many times the rows of a fit the refit will have.
             n_train = float(np.mean([len(train) for train, _ in splits]))
             self._refit_share = repairs.n_rows(X) / max(n_train, 1)
@@ -314,10 +334,27 @@ class GuardedSearch(repairs.BaseSearchCV):
     def _end_early(self) -> None:
         """Set what a loop that was left would have set at its end."""
 
+    def _seconds_for_refit(self, started: float) -> float | None:
+        """What the refit may take: the time left, or about as long as the winner's fits took."""
+        if self.time_budget is None:
+            return None
+        results, best = self.cv_results_, self.best_index_
+        expected = self._refit_share * float(results["mean_fit_time"][best])
+        reasons = [results.get(f"split{split}_stop_reason") for split in range(self.n_splits_)]
+        was_cut = any(r is not None and r[best] == "time_budget" for r in reasons)
+        seconds_left = started + self.time_budget - time.time()
+        return max(seconds_left, expected if was_cut else 2 * expected)
+
     def _refit(
-        self, base_estimator: Any, X: Any, y: Any, fit_params: dict[str, Any], callbacks: Any
+        self,
+        base_estimator: Any,
+        X: Any,
+        y: Any,
+        fit_params: dict[str, Any],
+        callbacks: repairs.Callbacks,
+        seconds_left: float | None,
     ) -> None:
-        """Fit the best candidate on all rows."""
+        """Fit the best candidate on all rows, by the rules of the other fits."""
         # Copies of the parameters too, which may be estimators.
         best = clone(base_estimator).set_params(**clone(self.best_params_, safe=False))
         if self.refit_epochs is not None:
@@ -325,13 +362,30 @@ class GuardedSearch(repairs.BaseSearchCV):
 
             n_epochs = refitting.n_best_epochs(self.cv_results_, self.best_index_)
             best.set_params(**refitting.without_hold_out(best, n_epochs))
+        limits = {} if seconds_left is None else time_limits(best, seconds_left)
+        params = {name: best.get_params()[name] for name in limits}
+        best.set_params(**limits)
+        targets = () if y is None else (y,)
         started = time.time()
         with callbacks.refitting(best):
-            if y is not None:
-                best.fit(X, y, **fit_params)
-            else:
-                best.fit(X, **fit_params)
+            for n_retries_left in reversed(range(self.max_retries_per_trial + 1)):
+                try:
+                    best.fit(X, *targets, **fit_params)
+                except Exception as error:
+                    if not n_retries_left or not is_worth_another_try(error, self.retry_on):
+                        raise
+                else:
+                    break
         self.refit_time_ = time.time() - started
+        best.set_params(**params)
+        network = trained_network(best)
+        if limits and getattr(network, "stop_reason_", None) == "time_budget":
+            warnings.warn(
+                f"time_budget={self.time_budget!r} has cut the refit short, after "
+                f"{network.n_epochs_} epochs.",
+                ConvergenceWarning,
+                stacklevel=level_of_user(),
+            )
         self.best_estimator_ = best
         if hasattr(best, "feature_names_in_"):
             self.feature_names_in_ = best.feature_names_in_
@@ -498,6 +552,8 @@ class _GuardedHalving(GuardedSearch):
     """What both searches by successive halving do."""
 
     def _end_early(self) -> None:
+        if not getattr(self, "n_candidates_", None) or hasattr(self, "n_iterations_"):
+            return
         factor = self.factor
         self.n_iterations_ = len(self.n_resources_)
         self.n_remaining_candidates_ = self.n_candidates_[-1]

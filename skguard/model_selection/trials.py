@@ -38,6 +38,7 @@ class FailedTrial:
     error : str
         Name of the class of what was raised; ``"NaN score"`` where nothing was.
     message, traceback : str
+        The ``repr`` leaves the traceback out.
     seconds : float
         How long the attempt took.
     """
@@ -48,7 +49,7 @@ class FailedTrial:
     attempt: int
     error: str
     message: str
-    traceback: str
+    traceback: str = dataclasses.field(repr=False)
     seconds: float
 
 
@@ -152,6 +153,10 @@ class Trials:
                 if (fit.candidate, fit.split) not in self.outcomes:
                     self._queue.appendleft(fit)
 
+    def waiting(self) -> set[int]:
+        """The candidates with fits that are queued."""
+        return {fit.candidate for fit in self._queue}
+
     @property
     def n_queued(self) -> int:
         return len(self._queue)
@@ -173,6 +178,22 @@ class Trials:
             return None
         return self.rules.deadline - self.rules.expected_refit(self._fit_time_of_best)
 
+    def fit_end(self, fit: Fit) -> float | None:
+        """When `fit` is cut short if it starts now, see ``time.time``.
+
+        A refit that takes as long has its time then, and, while no candidate is complete, the
+        other splits of this one.
+        """
+        deadline = self.fit_deadline()
+        if deadline is None or self.rules.deadline is None:
+            return None
+        splits = [(fit.candidate, split) for split in range(self.n_splits)]
+        n_open = sum(key not in self.outcomes for key in splits)
+        n_fits = 1 if self._fit_time_of_best else max(n_open, 1)
+        now = time.time()
+        share = (self.rules.deadline - now) / (n_fits + self.rules.expected_refit(1.0))
+        return min(deadline, now + share)
+
     # ---- what has ended ---------------------------------------------------------------------
 
     def done(self, outcome: Outcome) -> None:
@@ -188,6 +209,9 @@ class Trials:
             key = outcome.fit.candidate, outcome.fit.split
             if key in self.outcomes:
                 return
+            if outcome.is_untrained:
+                self.stopped = self.stopped or "time_budget"
+                return
             outcome = self._record(outcome)
             failure = outcome.failure
             if failure is not None and self._is_tried_again(outcome.fit, failure):
@@ -201,7 +225,8 @@ class Trials:
     def keep(self, outcome: Outcome) -> None:
         """Record how a fit ended when the search is over already."""
         with self._lock:
-            if (outcome.fit.candidate, outcome.fit.split) not in self.outcomes:
+            key = outcome.fit.candidate, outcome.fit.split
+            if key not in self.outcomes and not outcome.is_untrained:
                 self._close(self._record(outcome))
 
     def _record(self, outcome: Outcome) -> Outcome:
@@ -294,24 +319,33 @@ class Trials:
         if score > self._best_score or not self._fit_time_of_best:
             times = [outcome.scores["fit_time"] for outcome in outcomes if outcome.scores]
             self._best_score, self._fit_time_of_best = score, float(np.mean(times))
-        if self.rules.stop_score is not None and score >= self.rules.stop_score:
+        if self.rules.stop_score is None:
+            return
+        if self.rules.refit_metric is None and len(self._deciding(outcomes[0])) > 1:
+            self.stopped = "error"
+            raise ValueError(
+                f"stop_score={self.rules.stop_score!r} needs to know which of the scores: give "
+                f"one of {sorted(self._deciding(outcomes[0]))} as refit."
+            )
+        if score >= self.rules.stop_score:
             self.stopped = "stop_score"
 
     # ---- what is known ----------------------------------------------------------------------
 
     def status(self, candidate: int) -> str:
         """Of a candidate: ``completed``, ``failed``, ``incomplete`` or ``not_run``."""
-        outcomes = [self.outcomes.get((candidate, split)) for split in range(self.n_splits)]
-        over = [outcome for outcome in outcomes if outcome is not None]
+        keys = [(candidate, split) for split in range(self.n_splits)]
+        over = [self.outcomes[key] for key in keys if key in self.outcomes]
         if not over:
-            return "not_run"
+            return "incomplete" if any(key in self.n_attempts for key in keys) else "not_run"
         if any(outcome.failure is not None for outcome in over):
             return "failed" if len(over) == self.n_splits else "incomplete"
         return "completed" if len(over) == self.n_splits else "incomplete"
 
-    def started(self) -> list[int]:
-        """The candidates of which at least one fit is over."""
-        return sorted({candidate for candidate, _ in self.outcomes})
+    def rows(self) -> range:
+        """The candidates in ``cv_results_``: all up to the last of which any attempt has ended."""
+        ended = [candidate for candidate, _ in self.n_attempts]
+        return range(max(ended, default=-1) + 1)
 
     def failures(self) -> str:
         """Every kind of failure with its number, and the last traceback."""

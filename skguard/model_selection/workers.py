@@ -33,6 +33,7 @@ import joblib
 import numpy as np
 import sklearn
 from loky import BrokenProcessPool, ProcessPoolExecutor
+from loky.backend import resource_tracker
 
 from skguard.exceptions import TrialTimeoutError, WorkerDiedError, final
 from skguard.model_selection import shared_data
@@ -121,6 +122,8 @@ class Workers:
         if parent is not None:
             os.makedirs(parent, exist_ok=True)
         self._folder = Path(tempfile.mkdtemp(prefix="skguard-", dir=parent))
+        # loky's own process for that removes it if this one is killed.
+        resource_tracker.register(str(self._folder), "folder")
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -129,6 +132,7 @@ class Workers:
                 worker.kill()
         finally:
             shutil.rmtree(self._folder, ignore_errors=True)
+            resource_tracker.unregister(str(self._folder), "folder")
 
     def run(self, trials: Trials, splits: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
         """Run all that is queued."""
@@ -150,7 +154,7 @@ class Workers:
                     ends.append(time.monotonic() + deadline - time.time())
                 concurrent.futures.wait(
                     jobs,
-                    timeout=max(min(ends) - time.monotonic(), 0) if ends else None,
+                    timeout=_wait_until(min(ends)) if ends else None,
                     return_when=concurrent.futures.FIRST_COMPLETED,
                 )
                 for future in [future for future in jobs if future.done()]:
@@ -194,7 +198,7 @@ class Workers:
             fit = trials.next(n_running=sum(job.fit is not None for job in jobs.values()))
             if fit is None:
                 return
-            arguments = (self._work_path, splits_path, fit, trials.fit_deadline())
+            arguments = (self._work_path, splits_path, fit, trials.fit_end(fit))
             try:
                 jobs[worker.executor.submit(_do, *arguments)] = _Job(worker, fit)
             except BrokenProcessPool:  # it died while it had nothing to do
@@ -297,6 +301,11 @@ class Workers:
         return job.started + self._timeout
 
 
+def _wait_until(end: float) -> float:
+    """How long to wait, in seconds; what is too long for the system is waited for in parts."""
+    return min(max(end - time.monotonic(), 0.0), 3600.0)
+
+
 def _outcome(future: concurrent.futures.Future[Any], fit: Fit) -> Outcome:
     return dataclasses.replace(cloudpickle.loads(future.result()), fit=fit)
 
@@ -319,10 +328,12 @@ def _initialize(parent: int, folder: Path) -> None:
 
 
 def _end_with(parent: int, folder: Path) -> None:
-    """Leave no worker and no file behind where the parent could not see to that."""
+    """Leave no worker and no data behind where the parent could not see to that."""
     while os.getppid() == parent:
         time.sleep(1)
-    shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        for path in folder.iterdir():  # the folder itself is left to loky
+            path.unlink(missing_ok=True)
     os._exit(1)
 
 
@@ -369,7 +380,21 @@ def _portable(outcome: Outcome) -> bytes:
 
 
 def _without_exception(failure: Failure | None) -> Any:
-    return None if failure is None else dataclasses.replace(failure, exception=None)
+    if failure is None:
+        return None
+    return dataclasses.replace(failure, exception=_stand_in(failure))
+
+
+def _stand_in(failure: Failure) -> BaseException | None:
+    """An error of the nearest class of which one can be sent, so that it is caught as such."""
+    for cls in type(failure.exception).__mro__[1:]:
+        try:
+            error = cls(f"{failure.error}: {failure.message}")
+            cloudpickle.loads(cloudpickle.dumps(error))
+        except Exception:  # noqa: S112, whatever a user's class raises
+            continue
+        return error if isinstance(error, BaseException) else None
+    return None
 
 
 @contextlib.contextmanager

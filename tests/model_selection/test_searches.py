@@ -14,7 +14,7 @@ from conftest import build_classifier, make_classifier
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.datasets import load_iris
-from sklearn.exceptions import FitFailedWarning
+from sklearn.exceptions import ConvergenceWarning, FitFailedWarning
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
@@ -402,20 +402,81 @@ def limit_of(estimator, X, y):
 def test_a_fit_gets_what_is_left_of_the_budget_where_it_can_heed_it(own_limit):
     search = search_of(numbers=[0], time_budget=20, refit=False, scoring=limit_of)
     search.set_params(estimator__max_fit_seconds=own_limit).fit(X, Y)
-    given = search.cv_results_["mean_test_score"][0]
-    assert given == 1.0 if own_limit == 1.0 else 15 < given <= 20
+    given = [search.cv_results_[f"split{split}_test_score"][0] for split in range(2)]
+    if own_limit == 1.0:
+        assert given == [1.0, 1.0]
+    else:
+        assert 8 < given[0] <= 10  # the other split has its share
+        assert 15 < given[1] <= 20
     assert search.cv_results_["params"] == [{"number": 0}]
 
 
-def test_a_keras_fit_that_would_outlast_the_budget_is_cut_short():
+def test_keras_fits_that_would_outlast_the_budget_are_cut_short_and_so_is_the_refit():
     X, y = load_iris(return_X_y=True)
-    search = GuardedGridSearchCV(
-        make_classifier(epochs=10**6), {"units": [4, 8]}, cv=2, time_budget=4, refit=False
-    )
-    with pytest.raises(TimeoutError, match="was over before one candidate"):
+    network = make_classifier(epochs=10**6)
+    search = GuardedGridSearchCV(network, {"units": [4, 8]}, cv=2, time_budget=8)
+    started = time.monotonic()
+    with pytest.warns(ConvergenceWarning, match="time_budget=8 has cut the refit short, after"):
         search.fit(X, y)
-    assert search.cv_results_["split0_stop_reason"][0] == "time_budget"
-    assert search.cv_results_["split0_n_epochs"][0] > 1
+    assert 7 < time.monotonic() - started < 10
+    assert search.stopped_ == "time_budget"
+    for split in range(2):
+        assert search.cv_results_[f"split{split}_stop_reason"][0] == "time_budget"
+        assert search.cv_results_[f"split{split}_n_epochs"][0] > 1
+    assert search.cv_results_["status"][0] == "completed"
+    assert search.best_estimator_.stop_reason_ == "time_budget"
+    assert search.best_estimator_.n_epochs_ > 100
+    assert search.best_estimator_.max_fit_seconds is None
+
+
+def build_in_half_a_second(meta):
+    time.sleep(0.5)
+    return build_classifier(meta)
+
+
+@pytest.mark.filterwarnings("ignore:max_fit_seconds=:sklearn.exceptions.ConvergenceWarning")
+def test_a_network_whose_time_is_over_before_its_first_epoch_is_no_candidate():
+    X, y = load_iris(return_X_y=True)
+    network = make_classifier(build_in_half_a_second, epochs=2)
+    search = GuardedGridSearchCV(network, {"batch_size": [50]}, cv=2, time_budget=0.4, refit=False)
+    with pytest.raises(TimeoutError, match=r"complete: give more\. 0 fits had ended"):
+        search.fit(X, y)
+    assert search.cv_results_["params"] == []
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_the_refit_gets_what_is_left_or_as_long_as_the_winners_fits(cut, monkeypatch):
+    search = search_of(numbers=[1], time_budget=100.0).fit(X, Y)  # a refit on twice the rows
+    search.cv_results_["mean_fit_time"] = np.array([10.0])
+    search.cv_results_["split0_stop_reason"] = np.array(["time_budget" if cut else "max_epochs"])
+    monkeypatch.setattr(searches, "time", types.SimpleNamespace(time=lambda: 1000.0))
+    assert search._seconds_for_refit(started=990.0) == 90.0
+    assert search._seconds_for_refit(started=900.0) == (20.0 if cut else 40.0)
+    assert search.set_params(time_budget=None)._seconds_for_refit(started=900.0) is None
+
+
+def test_the_refit_is_tried_again_by_the_rules_of_the_fits():
+    all_rows = 5, float(np.sum(X))
+    search = search_of({5: (OSError("flaky"), 2)}, max_retries_per_trial=2).fit(X, Y)
+    assert Numbered.n_attempts[all_rows] == 3
+    assert search.best_estimator_.number == 5
+
+
+@pytest.mark.parametrize(
+    ("rules", "n_tries"),
+    [({"max_retries_per_trial": 2}, 3), ({"max_retries_per_trial": 2, "retry_on": ValueError}, 1)],
+)
+def test_a_refit_that_fails_in_the_end_raises_its_error(rules, n_tries):
+    all_rows = 5, float(np.sum(X))
+    search = search_of({5: (OSError("no"), ALWAYS)}, error_score=9.0, **rules)
+    halves = [(np.arange(10), np.arange(10, 20))]
+    Numbered.n_attempts[5, float(np.sum(X[:10]))] = ALWAYS  # this one never fails
+    with pytest.raises(OSError, match="no"):
+        search.set_params(cv=halves).fit(X, Y)
+    assert Numbered.n_attempts[all_rows] == n_tries
+    assert search.stopped_ == "error"
+    assert search.best_params_ == {"number": 5}
+    assert not hasattr(search, "best_estimator_")
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
@@ -518,6 +579,15 @@ def test_a_wrong_parameter_is_an_error_before_any_fit_and_loses_no_results(wrong
     assert search.cv_results_ is results
 
 
+def test_a_name_that_does_not_exist_is_an_error_before_any_fit():
+    Numbered.n_attempts.clear()
+    search = search_of().set_params(param_grid=[{"number": [1]}, {"number": [2], "nmber": [3]}])
+    with pytest.raises(ValueError, match="nmber"):
+        search.fit(X, Y)
+    assert not Numbered.n_attempts
+    assert search.stopped_ == "error"
+
+
 def test_all_wrong_parameters_are_told_at_once():
     with pytest.raises(ValueError, match=r"isolate=(.|\n)*trial_timeout=") as caught:
         search_of(isolate=3, trial_timeout=-1).fit(X, Y)
@@ -594,6 +664,20 @@ def test_halving_that_ends_early_has_its_attributes_and_a_best():
     assert search.n_iterations_ == len(search.n_resources_) == 2
     assert search.n_remaining_candidates_ == 3
     assert search.best_params_["number"] in (6, 7, 8)
+
+
+def test_halving_that_an_error_ends_has_its_attributes_too():
+    search = GuardedHalvingGridSearchCV(
+        Numbered(ways={3: (FatalError("over"), ALWAYS)}), {"number": list(range(9))}, cv=2
+    )
+    search.set_params(resource="max_fit_seconds", max_resources=9, min_resources=1)
+    with pytest.raises(FatalError):
+        search.fit(X, Y)
+    assert (search.n_iterations_, search.n_remaining_candidates_) == (1, 9)
+    assert (search.n_required_iterations_, search.n_possible_iterations_) == (3, 3)
+    with pytest.raises(ValueError, match="nothing"):
+        search.set_params(param_grid={"nothing": [1, 2]}).fit(X, Y)
+    assert search.n_candidates_ == [2]
 
 
 # ---- the refit with the best number of epochs ---------------------------------------------------

@@ -9,6 +9,7 @@ import math
 import threading
 import time
 import weakref
+from types import SimpleNamespace
 
 import pytest
 from conftest import make_trials, with_failure, with_score
@@ -259,7 +260,7 @@ def test_only_errors_among_retry_on_that_another_try_may_mend_are_retried(
     trials = make_trials(n_candidates=1, n_splits=1, max_retries=1)
     trials.done(with_failure(trials.next(), error, retry_on=retry_on))
     assert trials.n_queued == is_retried
-    assert trials.status(0) == ("not_run" if is_retried else "failed")
+    assert trials.status(0) == ("incomplete" if is_retried else "failed")
 
 
 @pytest.mark.parametrize(
@@ -623,7 +624,6 @@ def test_a_nan_on_the_training_rows_decides_nothing():
         ([NAN, 1.0], 0.1, None, None),
         ([{"f1": 0.9, "r2": 0.1}] * 2, 0.9, "f1", "stop_score"),
         ([{"f1": 0.9, "r2": 0.1}] * 2, 0.9, "r2", None),
-        ([{"f1": 0.9, "r2": 0.1}] * 2, 0.5, None, "stop_score"),
     ],
     ids=str,
 )
@@ -635,6 +635,14 @@ def test_the_search_ends_at_a_mean_score_of_stop_score(scores, stop_score, refit
     trials.done(with_score(second, scores[1]))
     assert trials.stopped == stopped
     assert (trials.next() is None) == (stopped is not None)
+
+
+def test_stop_score_must_know_which_of_several_scores_decides():
+    trials = make_trials(2, 1, stop_score=0.5)
+    with pytest.raises(ValueError, match=r"stop_score=0.5 .* give one of \['f1', 'r2'\] as refit"):
+        trials.done(with_score(trials.next(), {"f1": 0.9, "r2": 0.1}))
+    assert trials.stopped == "error"
+    assert trials.status(0) == "completed"
 
 
 def test_every_number_that_scikit_learn_takes_for_a_score_counts():
@@ -718,6 +726,44 @@ def test_the_time_kept_back_is_that_of_the_best_after_a_score_that_is_nan():
     trials.done(with_score(trials.next(), NAN, fit_time=1.0))
     trials.done(with_score(trials.next(), 0.9, fit_time=100.0))
     assert trials.fit_deadline() == trials.rules.deadline - 100.0
+
+
+@pytest.fixture
+def noon(monkeypatch):
+    """A clock that stands still at 1000 s."""
+    monkeypatch.setattr("skguard.model_selection.trials.time", SimpleNamespace(time=lambda: 1000.0))
+
+
+@pytest.mark.usefixtures("noon")
+def test_a_fit_is_cut_short_in_time_for_the_other_splits_and_the_refit():
+    trials = make_trials(2, 2, deadline=1080.0, expected_refit=lambda seconds: 2 * seconds)
+    fits = [trials.next() for _ in range(4)]
+    assert trials.fit_end(fits[0]) == 1000 + 80 / (2 + 2)
+    trials.done(with_score(fits[0], fit_time=1.0))
+    assert trials.fit_end(fits[1]) == 1000 + 80 / (1 + 2)
+    assert trials.fit_end(fits[2]) == 1000 + 80 / (2 + 2)
+    trials.done(with_score(fits[1], fit_time=3.0))  # one is complete
+    assert trials.fit_end(fits[2]) == 1000 + 80 / (1 + 2)
+    assert trials.fit_deadline() == 1080 - 2 * 2.0
+
+
+@pytest.mark.usefixtures("noon")
+def test_a_fit_is_never_cut_short_later_than_fits_may_start():
+    trials = make_trials(2, 1, deadline=1080.0)
+    trials.done(with_score(trials.next(), fit_time=70.0))
+    second = trials.next()
+    assert trials.fit_end(second) == 1010.0
+    assert make_trials().fit_end(second) is None
+
+
+def test_a_fit_whose_time_was_over_before_its_first_epoch_is_not_run():
+    trials = make_trials(3, 1)
+    first, second = trials.next(), trials.next()
+    trials.done(dataclasses.replace(with_score(first), is_untrained=True))
+    trials.keep(dataclasses.replace(with_score(second), is_untrained=True))
+    assert trials.stopped == "time_budget"
+    assert trials.rows() == range(0)
+    assert trials.next() is None
 
 
 # What is kept
@@ -817,4 +863,13 @@ def test_the_status_of_a_candidate_says_how_its_splits_ended(splits, status):
             trials.done(with_score(fit) if works else with_failure(fit))
     assert trials.status(1) == status
     assert trials.status(0) == "not_run"
-    assert trials.started() == ([] if status == "not_run" else [1])
+    assert trials.rows() == range(0 if status == "not_run" else 2)
+
+
+def test_a_failed_attempt_that_is_tried_again_has_a_row():
+    trials = make_trials(2, 2, max_retries=1)
+    fits = take_all(trials)
+    trials.done(with_failure(fits[1, 1]))
+    assert trials.rows() == range(2)
+    assert [trials.status(candidate) for candidate in trials.rows()] == ["not_run", "incomplete"]
+    assert trials.failed[0].candidate == 1

@@ -276,9 +276,90 @@ def test_an_interrupted_search_has_its_results_and_leaves_no_process(tmp_path, n
     assert set(children()) <= before
     assert search.stopped_ == "interrupted"
     n_done = 3 if n_jobs == 1 else 19  # number 3 keeps one of two workers
-    assert len(search.cv_results_["params"]) == n_done
-    assert search.best_params_ == {"number": max(search.cv_results_["param_number"])}
+    done = search.cv_results_["status"] == "completed"
+    assert done.sum() == n_done
+    assert done.argmin() == (3 if n_jobs == 2 else 0)  # a row of its own that is not run
+    assert search.best_params_ == {"number": max(search.cv_results_["param_number"][done])}
     assert not hasattr(search, "best_estimator_")
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+@pytest.mark.parametrize("limit", ["trial_timeout", "time_budget"])
+@pytest.mark.parametrize("seconds", [1e10, float("inf")])
+def test_a_limit_may_be_so_far_off_that_it_is_none(tmp_path, n_jobs, limit, seconds):
+    search = search_of(tmp_path, n_jobs=n_jobs, **{limit: seconds})
+    assert fitted(search).stopped_ == "completed"
+
+
+class UnsendableError(FatalError):
+    def __init__(self, one, two):
+        super().__init__(f"{one} and {two}")
+
+
+class UnsendableKeyError(KeyError):
+    def __init__(self, one, two):
+        super().__init__(f"{one} and {two}")
+
+
+def raising_unsendable(estimator):
+    raise UnsendableError("one", "two")
+
+
+def raising_unsendable_key(estimator):
+    raise UnsendableKeyError("one", "two")
+
+
+def test_an_error_that_cannot_be_sent_is_raised_as_the_nearest_that_can(tmp_path):
+    search = search_of(tmp_path, {2: raising_unsendable})
+    with pytest.raises(FatalError, match="UnsendableError: one and two"):
+        fitted(search)
+    assert search.stopped_ == "fatal_error"
+    search = search_of(tmp_path, {2: raising_unsendable_key}, error_score="raise")
+    with pytest.raises(KeyError, match=r"UnsendableKeyError: .*one and two"):
+        fitted(search)
+    assert search.stopped_ == "error"
+
+
+def test_a_failure_names_its_row_also_where_an_earlier_candidate_still_ran(tmp_path):
+    search = search_of(tmp_path, {0: asleep, 1: raising, 3: fatal})
+    with pytest.raises(FatalError):
+        fitted(search)
+    results = search.cv_results_
+    assert [f.params["number"] for f in search.failed_trials_] == [1, 3]
+    for failed in search.failed_trials_:
+        assert results["params"][failed.candidate] == failed.params
+        assert results["status"][failed.candidate] == "failed"
+    assert results["status"].tolist() == ["not_run", "failed", "completed", "failed"]
+    assert len(search.histories_) == 4
+
+
+@pytest.mark.parametrize("delay", [0.3, 1.0])
+def test_no_data_is_left_if_all_processes_get_a_signal_while_workers_start(tmp_path, delay):
+    script = tmp_path / "script.py"
+    script.write_text(
+        textwrap.dedent(
+            """
+            import numpy as np
+            from sklearn.dummy import DummyClassifier
+            from skguard.model_selection import GuardedGridSearchCV
+
+            X = np.zeros((1000, 10))
+            grid = {"strategy": ["prior"] * 1000}
+            GuardedGridSearchCV(DummyClassifier(), grid, n_jobs=2).fit(X, X[:, 0] > 0)
+            """
+        )
+    )
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    environment = os.environ | {"JOBLIB_TEMP_FOLDER": str(shared)}
+    parent = subprocess.Popen(
+        [sys.executable, str(script)], cwd=tmp_path, env=environment, start_new_session=True
+    )
+    wait_until(lambda: list(shared.iterdir()), 60)
+    time.sleep(delay)
+    os.killpg(parent.pid, signal.SIGTERM)
+    assert parent.wait(10) == -signal.SIGTERM
+    wait_until(lambda: not list(shared.iterdir()), 20)
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
@@ -459,6 +540,34 @@ def test_workers_that_die_at_the_start_are_not_started_for_ever(tmp_path):
         fitted(search_of(tmp_path, {1: KillsWhoLoadsIt()}))
 
 
+class KillsOnceWhoLoadsIt:
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __deepcopy__(self, memo):
+        return self
+
+    def __reduce__(self):
+        return (left_at_first, (self.mark,))
+
+
+def left_at_first(mark):
+    if not mark.exists():
+        mark.touch()
+        os._exit(7)
+    return asleep
+
+
+def test_a_worker_that_dies_at_the_start_is_started_again(tmp_path):
+    folder = tmp_path / "fits"
+    folder.mkdir()
+    way = KillsOnceWhoLoadsIt(tmp_path / "mark")
+    search = fitted(search_of(folder, {99: way}, n_jobs=None, isolate=True))
+    assert search.cv_results_["status"].tolist() == ["completed"] * 6
+    assert search.failed_trials_ == []
+    assert way.mark.exists()
+
+
 def test_too_many_failures_end_the_other_workers(tmp_path):
     search = search_of(tmp_path, dict.fromkeys((1, 2, 3), raising) | {4: asleep}, range(8))
     with pytest.raises(TooManyFailedTrialsError, match="3 trials in a row"):
@@ -637,12 +746,14 @@ class SeesFilesIn:
 @pytest.mark.parametrize("n_threads", [None, 3])
 def test_the_threads_of_a_worker_are_its_share_or_what_joblib_is_told(monkeypatch, n_threads):
     monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", "17")  # which the user has set
     search = GuardedGridSearchCV(
         DummyClassifier(), {}, cv=2, isolate=True, scoring=mkl_threads, refit=False
     )
     with joblib.parallel_config("loky", inner_max_num_threads=n_threads):
-        assert search.fit(X, Y).best_score_ == (n_threads or os.cpu_count())
+        assert search.fit(X, Y).best_score_ == (n_threads or joblib.cpu_count())
 
 
 def mkl_threads(estimator, X, y):
+    assert os.environ["OMP_NUM_THREADS"] == "17"
     return int(os.environ["MKL_NUM_THREADS"])
