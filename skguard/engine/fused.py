@@ -339,7 +339,7 @@ class _Training:
                 self.callbacks.on_train_batch_begin(begin)
             logs = self._call(order, (begin, end)).train[0]
             if batch_hooks:
-                self.callbacks.on_train_batch_end(begin + n - 1, logs)
+                self.callbacks.on_train_batch_end(keras_internals.last_batch_told(begin, n), logs)
             self._show(end, logs)
             begin = end
             if begin < self.n_batches:
@@ -366,7 +366,7 @@ class _Training:
                 self.callbacks.on_test_batch_begin(begin)
             logs = self._call(order, nothing, (begin, end)).test[0]
             if batch_hooks:
-                self.callbacks.on_test_batch_end(begin + n - 1, logs)
+                self.callbacks.on_test_batch_end(keras_internals.last_batch_told(begin, n), logs)
             begin = end
             if begin < self.n_test_batches and not self.callbacks.is_cut:
                 self.callbacks.look({})

@@ -16,6 +16,7 @@ __all__ = [
     "build",
     "has_distribution",
     "initial_epoch",
+    "last_batch_told",
     "replace_schedule",
     "schedule_of",
     "settings",
@@ -135,6 +136,17 @@ def has_distribution(model: keras.Model) -> bool:
         or getattr(model, "_distribute_strategy", None) is not None
         or distribution is not None
     )
+
+
+_TELLS_THE_LAST = tuple(map(int, keras.__version__.split(".")[:2])) >= (3, 11)
+
+
+def last_batch_told(begin: int, n_batches: int) -> int:
+    """What Keras tells ``on_train_batch_end`` and the like after a call for several batches.
+
+    The number of the last one, or, before Keras 3.11, that of the first.
+    """
+    return begin + n_batches - 1 if _TELLS_THE_LAST else begin
 
 
 def initial_epoch(model: keras.Model) -> int | None:

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from skguard.engine import keras_internals
 from skguard.engine.choosing import UnsuitableError
 from skguard.engine.graphs import Graph
 from skguard.engine.rows import Rows, take
@@ -163,7 +164,8 @@ def predict(
         parts.append(outputs)
         if by_batch:
             tensors = keras.tree.map_structure(tf.convert_to_tensor, outputs)
-            notified.on_predict_batch_end(begin + n - 1, {"outputs": tensors})
+            told = keras_internals.last_batch_told(begin, n)
+            notified.on_predict_batch_end(told, {"outputs": tensors})
         for bar in bars:
             bar.on_predict_batch_end(end - 1)
         begin = end

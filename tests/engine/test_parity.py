@@ -21,7 +21,7 @@ def sequential(shape, *stack, loss="sparse_categorical_crossentropy", optimizer=
 
 
 def compile_(model, loss, optimizer, metrics=(), **compiled):
-    model.compile(optimizer=optimizer, loss=loss, metrics=list(metrics), **compiled)
+    model.compile(optimizer=optimizer, loss=loss, metrics=list(metrics) or None, **compiled)
     return model
 
 

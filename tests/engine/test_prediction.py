@@ -75,11 +75,13 @@ class Hooks(keras.callbacks.Callback):
         self.seen.append(("end", logs))
 
 
-def test_callbacks_see_what_they_see_in_keras(model, X):
+@pytest.mark.parametrize(("steps", "n_hooks"), [(1, 10), (3, 6)])
+def test_callbacks_see_what_they_see_in_keras(model, X, steps, n_hooks):
+    model.compile(loss="mse", steps_per_execution=steps)
     ours, theirs = Hooks(), Hooks()
     engine.predict(model, X, engine="auto", verbose=0, callbacks=[ours])
     model.predict(X, verbose=0, callbacks=[theirs])
-    assert len(ours.seen) == 10
+    assert len(ours.seen) == n_hooks
     assert ours.seen == theirs.seen
 
 
