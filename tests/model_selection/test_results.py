@@ -244,6 +244,16 @@ def test_a_failed_candidate_with_the_greatest_score_ranks_last():
     assert results["rank_test_score"].tolist() == [2, 3, 1]
 
 
+def test_a_failed_candidate_ranks_behind_one_that_could_not_be_worse():
+    results = {
+        "status": np.array(["completed", "failed", "completed"], dtype=object),
+        "mean_test_score": np.array([-np.inf, -5.0, 1.0]),
+        "rank_test_score": np.array([3, 2, 1], np.int32),
+    }
+    rank_failed_last(results)
+    assert results["rank_test_score"].tolist() == [2, 3, 1]
+
+
 def test_completed_only_drops_the_rows_of_all_others():
     results = {
         "params": [{"a": 0}, {"a": 1}, {"a": 2}, {"a": 3}],

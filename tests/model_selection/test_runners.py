@@ -3,18 +3,21 @@
 import os
 import pathlib
 import signal
+import sys
 import threading
 import time
 
 import joblib
 import numpy as np
 import pytest
+from conftest import make_trials, with_score
 from distributed import Client, LocalCluster
 from joblib.parallel import ThreadingBackend
 from sklearn.base import BaseEstimator, ClassifierMixin
 
 from skguard import FatalError
 from skguard.model_selection import GuardedGridSearchCV
+from skguard.model_selection.runners import OnBackend, _backend_errors
 
 X, Y = np.random.default_rng(0).normal(size=(2000, 10)), np.arange(2000) % 2
 
@@ -139,10 +142,45 @@ class Broken(ThreadingBackend):
 def test_a_backend_that_fails_again_and_again_ends_the_search_with_its_own_error(tmp_path):
     with (
         joblib.parallel_config(backend=Broken()),
-        pytest.raises(OSError, match="the cluster is gone"),
+        pytest.raises(OSError, match="the cluster is gone") as caught,
     ):
         search_of(tmp_path).set_params(n_jobs=2).fit(X, Y)
     assert Broken.n_rounds == 3
+    if sys.version_info >= (3, 11):
+        (note,) = caught.value.__notes__
+        assert "failed 3 times in a row. Perhaps one of the candidates 0, 1, 2" in note
+
+
+class EndsOneFitARound(OnBackend):
+    def _run_round(self, trials, splits):
+        trials.done(with_score(trials.next()))
+        with _backend_errors():
+            raise OSError("a machine is gone")
+
+
+def test_a_backend_that_fails_again_and_again_may_go_on_while_fits_end():
+    trials = make_trials(n_candidates=5, n_splits=2)
+    EndsOneFitARound(2, "2*n_jobs", None, X, Y).run(trials, [])
+    assert {trials.status(candidate) for candidate in trials.rows()} == {"completed"}
+
+
+class Waiting(Marking):
+    def fit(self, X, y):
+        super().fit(X, y)
+        if self.number == 1:
+            time.sleep(15)
+        return self
+
+
+def test_a_good_score_does_not_wait_for_the_fits_that_run(tmp_path, cluster):
+    search = search_of(tmp_path)
+    search.set_params(estimator=Waiting(folder=str(tmp_path)), cv=[(np.arange(9), np.arange(9))])
+    with Client(cluster), joblib.parallel_config(backend="dask"):
+        started = time.monotonic()
+        search.set_params(stop_score=4, refit=False).fit(X, Y)
+        assert time.monotonic() - started < 10
+    assert search.stopped_ == "stop_score"
+    assert search.cv_results_["status"][1] == "not_run"
 
 
 def test_the_number_of_jobs_may_come_from_joblib(tmp_path):

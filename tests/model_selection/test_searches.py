@@ -613,6 +613,15 @@ def test_the_searched_objects_are_left_as_they_were():
     assert set(vars(estimator)) == {"number", "ways", "seconds", "max_fit_seconds"}
 
 
+def test_the_refit_trains_a_copy_of_an_estimator_among_the_parameters():
+    ridges = [Ridge(1.0), Ridge(2.0)]
+    pipeline = Pipeline([("scale", StandardScaler()), ("model", Ridge())])
+    search = GuardedGridSearchCV(pipeline, {"model": ridges}, cv=2).fit(X, Y)
+    assert search.best_estimator_["model"].coef_.shape == (3,)
+    assert search.best_params_["model"] in ridges
+    assert not any(hasattr(ridge, "coef_") for ridge in ridges)
+
+
 ALL = [
     (GuardedGridSearchCV, {}),
     (GuardedRandomizedSearchCV, {"n_iter": 3, "random_state": 0}),

@@ -1,5 +1,6 @@
 """Workers may die, hang or be interrupted: each time it costs the one fit, and none is left."""
 
+import concurrent.futures
 import ctypes
 import multiprocessing
 import os
@@ -289,6 +290,19 @@ def test_an_interrupted_search_has_its_results_and_leaves_no_process(tmp_path, n
 def test_a_limit_may_be_so_far_off_that_it_is_none(tmp_path, n_jobs, limit, seconds):
     search = search_of(tmp_path, n_jobs=n_jobs, **{limit: seconds})
     assert fitted(search).stopped_ == "completed"
+
+
+def test_fits_that_had_ended_when_an_error_came_are_kept(tmp_path, monkeypatch):
+    wait = concurrent.futures.wait
+
+    def wait_for_all(futures, timeout, return_when):
+        return wait(futures, timeout)
+
+    monkeypatch.setattr(concurrent.futures, "wait", wait_for_all)
+    search = search_of(tmp_path, {0: fatal}, range(2))
+    with pytest.raises(FatalError):
+        fitted(search)
+    assert search.cv_results_["status"].tolist() == ["failed", "completed"]
 
 
 class UnsendableError(FatalError):
@@ -583,8 +597,13 @@ def test_a_search_in_a_fit_of_a_search_starts_no_workers_of_its_own():
 
     inner = GridSearchCV(RandomForestClassifier(2, n_jobs=2), {"max_depth": [1, 2]}, cv=2, n_jobs=2)
     search = GuardedGridSearchCV(inner, {"cv": [2, 3]}, cv=2, n_jobs=2, refit=False)
-    search.fit(*load_iris(return_X_y=True))
+    search.set_params(scoring=number_of_children).fit(*load_iris(return_X_y=True))
     assert set(search.cv_results_["status"]) == {"completed"}
+    assert search.best_score_ == 0.0
+
+
+def number_of_children(estimator, X, y):
+    return float(len(children()))
 
 
 class DiesLater(DummyClassifier):
