@@ -355,13 +355,7 @@ class GuardedSearch(repairs.BaseSearchCV):
         seconds_left: float | None,
     ) -> None:
         """Fit the best candidate on all rows, by the rules of the other fits."""
-        # Copies of the parameters too, which may be estimators.
-        best = clone(base_estimator).set_params(**clone(self.best_params_, safe=False))
-        if self.refit_epochs is not None:
-            from skguard.model_selection import refitting
-
-            n_epochs = refitting.n_best_epochs(self.cv_results_, self.best_index_)
-            best.set_params(**refitting.without_hold_out(best, n_epochs))
+        best = self._winner(base_estimator)
         limits = {} if seconds_left is None else time_limits(best, seconds_left)
         params = {name: best.get_params()[name] for name in limits}
         best.set_params(**limits)
@@ -377,18 +371,29 @@ class GuardedSearch(repairs.BaseSearchCV):
                 else:
                     break
         self.refit_time_ = time.time() - started
-        best.set_params(**params)
+        self.best_estimator_ = best.set_params(**params)
+        if hasattr(best, "feature_names_in_"):
+            self.feature_names_in_ = best.feature_names_in_
         network = trained_network(best)
-        if limits and getattr(network, "stop_reason_", None) == "time_budget":
+        was_limited = limits != params  # and not by the estimator's own max_fit_seconds
+        if was_limited and getattr(network, "stop_reason_", None) == "time_budget":
             warnings.warn(
                 f"time_budget={self.time_budget!r} has cut the refit short, after "
                 f"{network.n_epochs_} epochs.",
                 ConvergenceWarning,
                 stacklevel=level_of_user(),
             )
-        self.best_estimator_ = best
-        if hasattr(best, "feature_names_in_"):
-            self.feature_names_in_ = best.feature_names_in_
+
+    def _winner(self, base_estimator: Any) -> Any:
+        """The best candidate, not fitted yet."""
+        # Copies of the parameters too, which may be estimators.
+        best = clone(base_estimator).set_params(**clone(self.best_params_, safe=False))
+        if self.refit_epochs is not None:
+            from skguard.model_selection import refitting
+
+            n_epochs = refitting.n_best_epochs(self.cv_results_, self.best_index_)
+            best.set_params(**refitting.without_hold_out(best, n_epochs))
+        return best
 
 
 def _documented(cls: _Search) -> _Search:

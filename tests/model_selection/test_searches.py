@@ -429,6 +429,14 @@ def test_keras_fits_that_would_outlast_the_budget_are_cut_short_and_so_is_the_re
     assert search.best_estimator_.max_fit_seconds is None
 
 
+def test_a_refit_that_its_own_limit_cut_short_is_no_warning_about_the_budget():
+    X, y = load_iris(return_X_y=True)
+    network = make_classifier(epochs=10**6, max_fit_seconds=0.5)
+    search = GuardedGridSearchCV(network, {"units": [4]}, cv=2, time_budget=600).fit(X, y)
+    assert search.best_estimator_.stop_reason_ == "time_budget"
+    assert search.best_estimator_.max_fit_seconds == 0.5
+
+
 def build_in_half_a_second(meta):
     time.sleep(0.5)
     return build_classifier(meta)
