@@ -150,6 +150,7 @@ def make_trials(n_candidates=2, n_splits=2, **rules):
         "refit_metric": None,
         "stop_score": None,
         "deadline": None,
+        "n_jobs": 1,
         "expected_refit": lambda seconds: seconds,
     }
     trials = Trials(Rules(**defaults | rules), n_splits)

@@ -21,7 +21,10 @@ __all__ = ["NO_FITS", "Book", "level_of_user"]
 def level_of_user() -> int:
     """The ``stacklevel`` of a warning of the calling function, about the user's own line."""
     level, frame = 0, inspect.currentframe()
-    while frame is not None and frame.f_globals["__name__"].split(".")[0] in ("skguard", "sklearn"):
+    while frame is not None:
+        package = (frame.f_globals.get("__name__") or "").split(".")[0]
+        if package not in ("skguard", "sklearn"):
+            break
         level, frame = level + 1, frame.f_back
     return level
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import clone
+from sklearn.pipeline import Pipeline
 
 from skguard.attempts import is_worth_another_try
 from skguard.repairs import scikit_learn as repairs
@@ -62,6 +63,8 @@ class Fit:
         Counted from 0.
     alone : bool
         Whether nothing else may run meanwhile.
+    may_take_all : bool
+        Whether it may take all the time that a search has left.
     callbacks : object
         See `skguard.repairs.scikit_learn.fit_and_score`.
     """
@@ -72,6 +75,7 @@ class Fit:
     progress: tuple[int, int, int]
     attempt: int = 0
     alone: bool = False
+    may_take_all: bool = False
     callbacks: Any = None
 
 
@@ -301,9 +305,13 @@ class _Scoring:
             failures["score"] = Failure.of(error, self._retry_on)
             scores = self._error_score
         if self._has_names:
-            for name, raised in self._errors.items():
-                failures[name] = Failure.of(raised, self._retry_on)
-                scores[name] = self._error_score
+            for name, score in scores.items():
+                raised = self._errors.get(name)
+                if raised is None and isinstance(score, str):  # scikit-learn's text of a traceback
+                    raised = RuntimeError(score)
+                if raised is not None:
+                    failures[name] = Failure.of(raised, self._retry_on)
+                    scores[name] = self._error_score
         for failure in failures.values():
             warnings.warn(
                 "Scoring failed. The score on this train-test partition for these parameters "
@@ -332,7 +340,7 @@ def _training_of(estimator: Any) -> Training:
 def trained_network(estimator: Any) -> Any:
     """The Keras estimator in a fitted estimator, such as a Pipeline; None if there is none."""
     while estimator is not None and not hasattr(estimator, "n_epochs_"):
-        if hasattr(estimator, "steps"):
+        if isinstance(estimator, Pipeline):
             estimator = estimator.steps[-1][1]
             continue
         fitted = ("best_estimator_", "regressor_", "classifier_", "estimator_")

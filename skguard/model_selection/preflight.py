@@ -85,9 +85,13 @@ def check_names(estimator: Any, candidates: Iterable[dict[str, Any]]) -> None:
     ValueError
         The estimator's own.
     """
-    known: set[frozenset[str]] = set()
+    known: set[frozenset[tuple[str, type | None]]] = set()
     for params in candidates:
-        names = frozenset(params)
+        # The names that there are depend on the estimators among the values.
+        names = frozenset(
+            (name, type(value) if hasattr(value, "get_params") else None)
+            for name, value in params.items()
+        )
         if names not in known:
             known.add(names)
             clone(estimator).set_params(**clone(params, safe=False))

@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from sklearn.pipeline import Pipeline
 
 from skguard.callbacks import ScorerMonitor, Shared
 
@@ -27,7 +28,7 @@ def _network_prefix(estimator: Any) -> str | None:
         params = estimator.get_params(deep=False)
         if all(name in params for name in _NEEDED):
             return prefix
-        if hasattr(estimator, "steps"):
+        if isinstance(estimator, Pipeline):
             name, estimator = estimator.steps[-1]
         else:
             name = next((n for n in ("regressor", "classifier", "estimator") if n in params), "")

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import joblib
 import numpy as np
 from sklearn.base import clone, is_classifier
 from sklearn.exceptions import ConvergenceWarning
@@ -66,8 +67,8 @@ _PARAMETERS = """\
         splits too; those that it has cut short have "time_budget" as their ``stop_reason`` and
         a score like others. Other fits that run are waited for. Candidates that are not
         complete are no candidates for the best. The refit gets what is left, but no less than
-        twice as long as expected, or, where the winner was cut short itself, as long. None is
-        no limit.
+        twice as long as expected from the winner's fits, or, where one of those was cut short,
+        as long as they took. None is no limit.
     stop_score : float, default=None
         The search ends when the mean test score of a candidate is at least this.
     refit_epochs : {"best"} or None, default=None
@@ -236,8 +237,7 @@ class GuardedSearch(repairs.BaseSearchCV):
         book.close()
         if self.refit:
             try:
-                seconds_left = self._seconds_for_refit(started)
-                self._refit(base_estimator, X, y, routed.estimator.fit, callbacks, seconds_left)
+                self._refit(base_estimator, X, y, routed.estimator.fit, callbacks, started)
             except BaseException as error:
                 self.stopped_ = book.reason_of(error)
                 raise
@@ -280,6 +280,7 @@ class GuardedSearch(repairs.BaseSearchCV):
             refit_metric=self.refit if isinstance(self.refit, str) else None,
             stop_score=self.stop_score,
             deadline=None if self.time_budget is None else started + self.time_budget,
+            n_jobs=joblib.effective_n_jobs(self.n_jobs),
             expected_refit=expected_refit,
         )
 
@@ -339,11 +340,11 @@ class GuardedSearch(repairs.BaseSearchCV):
         if self.time_budget is None:
             return None
         results, best = self.cv_results_, self.best_index_
-        expected = self._refit_share * float(results["mean_fit_time"][best])
+        fit_seconds = float(results["mean_fit_time"][best])
         reasons = [results.get(f"split{split}_stop_reason") for split in range(self.n_splits_)]
         was_cut = any(r is not None and r[best] == "time_budget" for r in reasons)
         seconds_left = started + self.time_budget - time.time()
-        return max(seconds_left, expected if was_cut else 2 * expected)
+        return max(seconds_left, fit_seconds if was_cut else 2 * self._refit_share * fit_seconds)
 
     def _refit(
         self,
@@ -352,24 +353,26 @@ class GuardedSearch(repairs.BaseSearchCV):
         y: Any,
         fit_params: dict[str, Any],
         callbacks: repairs.Callbacks,
-        seconds_left: float | None,
+        search_started: float,
     ) -> None:
         """Fit the best candidate on all rows, by the rules of the other fits."""
-        best = self._winner(base_estimator)
-        limits = {} if seconds_left is None else time_limits(best, seconds_left)
-        params = {name: best.get_params()[name] for name in limits}
-        best.set_params(**limits)
         targets = () if y is None else (y,)
-        started = time.time()
-        with callbacks.refitting(best):
-            for n_retries_left in reversed(range(self.max_retries_per_trial + 1)):
-                try:
+        for n_retries_left in reversed(range(self.max_retries_per_trial + 1)):
+            best = self._winner(base_estimator)
+            seconds = self._seconds_for_refit(search_started)
+            limits = {} if seconds is None else time_limits(best, seconds)
+            params = {name: best.get_params()[name] for name in limits}
+            best.set_params(**limits)
+            started = time.time()
+            try:
+                with callbacks.refitting(best):
                     best.fit(X, *targets, **fit_params)
-                except Exception as error:
-                    if not n_retries_left or not is_worth_another_try(error, self.retry_on):
-                        raise
-                else:
-                    break
+                break
+            except Exception as error:
+                is_late = time.time() - search_started > (self.time_budget or math.inf)
+                may_retry = n_retries_left and is_worth_another_try(error, self.retry_on)
+                if is_late or not may_retry:
+                    raise
         self.refit_time_ = time.time() - started
         self.best_estimator_ = best.set_params(**params)
         if hasattr(best, "feature_names_in_"):

@@ -68,6 +68,8 @@ class Rules:
     stop_score : float or None
     deadline : float or None
         See ``time.time``.
+    n_jobs : int
+        How many fits may run at once.
     expected_refit : callable
         Takes the mean time that the fits of a candidate took, in seconds; returns how long the
         refit will take.
@@ -80,6 +82,7 @@ class Rules:
     refit_metric: str | None
     stop_score: float | None
     deadline: float | None
+    n_jobs: int
     expected_refit: Callable[[float], float]
 
 
@@ -185,14 +188,17 @@ class Trials:
         other splits of this one.
         """
         deadline = self.fit_deadline()
-        if deadline is None or self.rules.deadline is None:
-            return None
-        splits = [(fit.candidate, split) for split in range(self.n_splits)]
-        n_open = sum(key not in self.outcomes for key in splits)
-        n_fits = 1 if self._fit_time_of_best else max(n_open, 1)
+        if deadline is None or self.rules.deadline is None or fit.may_take_all:
+            return deadline
+        n_rounds = 1
+        if not self._fit_time_of_best:
+            splits = [(fit.candidate, split) for split in range(self.n_splits)]
+            n_open = sum(key not in self.outcomes for key in splits)
+            n_rounds = max(math.ceil(n_open / self.rules.n_jobs), 1)
+        if self.rules.expected_refit(1.0):
+            n_rounds += 1
         now = time.time()
-        share = (self.rules.deadline - now) / (n_fits + self.rules.expected_refit(1.0))
-        return min(deadline, now + share)
+        return min(deadline, now + (self.rules.deadline - now) / n_rounds)
 
     # ---- what has ended ---------------------------------------------------------------------
 
@@ -210,7 +216,7 @@ class Trials:
             if key in self.outcomes:
                 return
             if outcome.is_untrained:
-                self.stopped = self.stopped or "time_budget"
+                self._put_off(outcome.fit)
                 return
             outcome = self._record(outcome)
             failure = outcome.failure
@@ -228,6 +234,13 @@ class Trials:
             key = outcome.fit.candidate, outcome.fit.split
             if key not in self.outcomes and not outcome.is_untrained:
                 self._close(self._record(outcome))
+
+    def _put_off(self, fit: Fit) -> None:
+        """Try a fit again for which its share of the time was too short to begin."""
+        if fit.may_take_all:
+            self.stopped = self.stopped or "time_budget"
+        else:
+            self._queue.appendleft(dataclasses.replace(fit, may_take_all=True))
 
     def _record(self, outcome: Outcome) -> Outcome:
         outcome = self._judged(outcome)

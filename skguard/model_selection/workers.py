@@ -122,8 +122,9 @@ class Workers:
         if parent is not None:
             os.makedirs(parent, exist_ok=True)
         self._folder = Path(tempfile.mkdtemp(prefix="skguard-", dir=parent))
-        # loky's own process for that removes it if this one is killed.
-        resource_tracker.register(str(self._folder), "folder")
+        # loky's own process for that removes it if this one is killed, where it can read the name.
+        with contextlib.suppress(ValueError):
+            resource_tracker.register(str(self._folder), "folder")
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -132,7 +133,8 @@ class Workers:
                 worker.kill()
         finally:
             shutil.rmtree(self._folder, ignore_errors=True)
-            resource_tracker.unregister(str(self._folder), "folder")
+            with contextlib.suppress(ValueError):
+                resource_tracker.unregister(str(self._folder), "folder")
 
     def run(self, trials: Trials, splits: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
         """Run all that is queued."""
@@ -388,12 +390,16 @@ def _without_exception(failure: Failure | None) -> Any:
 def _stand_in(failure: Failure) -> BaseException | None:
     """An error of the nearest class of which one can be sent, so that it is caught as such."""
     for cls in type(failure.exception).__mro__[1:]:
+        told: Any = f"{failure.error}: {failure.message}"
+        if cls is SystemExit:
+            told = getattr(failure.exception, "code", told)
         try:
-            error = cls(f"{failure.error}: {failure.message}")
+            error = cls(told)
             cloudpickle.loads(cloudpickle.dumps(error))
         except Exception:  # noqa: S112, whatever a user's class raises
             continue
-        return error if isinstance(error, BaseException) else None
+        if isinstance(error, BaseException):
+            return error
     return None
 
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
-import functools
 import inspect
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from joblib.parallel import ThreadingBackend, get_active_backend
 from sklearn.base import _fit_context
+from sklearn.metrics._scorer import _BaseScorer
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.model_selection._validation import _fit_and_score
 from sklearn.utils.validation import _check_method_params, _num_samples
@@ -79,7 +79,6 @@ def errors_kept(scorer: Any, errors: dict[str, Exception]) -> Any:
 
 def _error_kept(name: str, scorer: Any, errors: dict[str, Exception]) -> Any:
     def keeping(score: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(score)
         def keep_and_raise(*args: Any, **kwargs: Any) -> Any:
             try:
                 return score(*args, **kwargs)
@@ -89,11 +88,28 @@ def _error_kept(name: str, scorer: Any, errors: dict[str, Exception]) -> Any:
 
         return keep_and_raise
 
-    if not hasattr(scorer, "_score"):  # a function of the user's
-        return keeping(scorer)
+    if not isinstance(scorer, _BaseScorer):
+        return _CallableLike(scorer, keeping(scorer))
     scorer = copy.copy(scorer)  # one of scikit-learn's, which share their predictions
     scorer._score = keeping(scorer._score)
     return scorer
+
+
+class _CallableLike:
+    """Another function, and all else as `original` has it, such as which metadata it wants."""
+
+    def __init__(self, original: Any, function: Callable[..., Any]) -> None:
+        self._original = original
+        self._function = function
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._function(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._original, name)
+
+    def __repr__(self) -> str:
+        return repr(self._original)
 
 
 def fit_and_score(estimator: Any, X: Any, y: Any, *, callbacks: Any, **kwargs: Any) -> Any:
@@ -185,6 +201,7 @@ class Callbacks:
 
     def __init__(self, search: Any, X: Any, y: Any, params: dict[str, Any]) -> None:
         self.root = None
+        self._refit: Any = None
         self._search = search
         if not _HAS_CALLBACKS:
             return
@@ -220,15 +237,18 @@ class Callbacks:
 
     @contextlib.contextmanager
     def refitting(self, estimator: Any) -> Iterator[None]:
-        """Around the refit of the best estimator."""
+        """Around the refit of the best estimator, and again around each retry."""
         if self.root is None:
             yield
             return
-        context = self.root.subcontext(task_name="refit-with-best-params")
-        with context.propagate_callback_context(estimator):
-            context.call_on_fit_task_begin(estimator=self._search, **self._data)
+        is_retry = self._refit is not None
+        if self._refit is None:
+            self._refit = self.root.subcontext(task_name="refit-with-best-params")
+        with self._refit.propagate_callback_context(estimator):
+            if not is_retry:
+                self._refit.call_on_fit_task_begin(estimator=self._search, **self._data)
             yield
-        context.call_on_fit_task_end(estimator=self._search, **self._data)
+        self._refit.call_on_fit_task_end(estimator=self._search, **self._data)
 
     def end(self) -> None:
         if self.root is not None:

@@ -100,6 +100,8 @@ def test_exactly_the_trials_run_that_must(
         with pytest.raises(raised):
             search.fit(X, y)
     counted = runs(tmp_path)
+    if raised is FatalError and counted.get(8):  # which came first, and ended number 7
+        counted[7] = 1
     for candidate, most in perhaps.items():
         number = counted.pop(candidate, 0)
         assert number <= (most if n_jobs == 2 else 0)
@@ -418,7 +420,7 @@ def test_keras_fits_that_would_outlast_the_budget_are_cut_short_and_so_is_the_re
     started = time.monotonic()
     with pytest.warns(ConvergenceWarning, match="time_budget=8 has cut the refit short, after"):
         search.fit(X, y)
-    assert 7 < time.monotonic() - started < 10
+    assert 7 < time.monotonic() - started < 12
     assert search.stopped_ == "time_budget"
     for split in range(2):
         assert search.cv_results_[f"split{split}_stop_reason"][0] == "time_budget"
@@ -437,19 +439,76 @@ def test_a_refit_that_its_own_limit_cut_short_is_no_warning_about_the_budget():
     assert search.best_estimator_.max_fit_seconds == 0.5
 
 
-def build_in_half_a_second(meta):
-    time.sleep(0.5)
-    return build_classifier(meta)
+def build_slowly(meta, units=8, seconds=0.5):
+    time.sleep(seconds)
+    return build_classifier(meta, units)
 
 
 @pytest.mark.filterwarnings("ignore:max_fit_seconds=:sklearn.exceptions.ConvergenceWarning")
 def test_a_network_whose_time_is_over_before_its_first_epoch_is_no_candidate():
     X, y = load_iris(return_X_y=True)
-    network = make_classifier(build_in_half_a_second, epochs=2)
+    network = make_classifier(build_slowly, epochs=2)
     search = GuardedGridSearchCV(network, {"batch_size": [50]}, cv=2, time_budget=0.4, refit=False)
     with pytest.raises(TimeoutError, match=r"complete: give more\. 0 fits had ended"):
         search.fit(X, y)
     assert search.cv_results_["params"] == []
+
+
+def test_a_share_of_the_time_that_is_too_short_to_begin_does_not_end_the_search():
+    X, y = load_iris(return_X_y=True)
+    splits = [(np.arange(0, 150, 2), np.arange(1, 150, 2))] * 5
+    network = make_classifier(build_slowly, epochs=2, model__seconds=1.2)
+    grid = {"model__units": [13]}  # of which there is no graph yet, that would train at once
+    search = GuardedGridSearchCV(network, grid, cv=splits, time_budget=5.0, refit=False)
+    with pytest.warns(ConvergenceWarning, match="max_fit_seconds="), pytest.raises(TimeoutError):
+        search.fit(X, y)
+    assert search.cv_results_["split0_status"].tolist() == ["completed"]
+    assert search.cv_results_["split0_n_epochs"].tolist() == [2]
+
+
+class Cumulative(Numbered):
+    """Goes on where it was, as with warm_start, and fails once in the midst of all rows."""
+
+    n_fails = 1
+
+    def fit(self, X, y=None):
+        for _ in range(3):
+            self.n_ = getattr(self, "n_", 0) + 1
+            if len(X) == 20 and self.n_ == 2 and Cumulative.n_fails:
+                Cumulative.n_fails -= 1
+                raise OSError("flaky")
+        return super().fit(X, y)
+
+
+def test_a_refit_that_is_tried_again_starts_anew():
+    Cumulative.n_fails = 1
+    search = GuardedGridSearchCV(Cumulative(), {"number": [1]}, cv=2, max_retries_per_trial=1)
+    assert search.fit(X, Y).best_estimator_.n_ == 3
+    assert Cumulative.n_fails == 0
+
+
+def test_a_refit_is_not_tried_again_when_the_budget_is_over():
+    slow = RefitFails(number=1)
+    search = GuardedGridSearchCV(slow, {}, cv=2, max_retries_per_trial=9, time_budget=0.5)
+    with pytest.raises(OSError, match="late"):
+        search.fit(X, Y)
+    assert Numbered.n_attempts[1, float(np.sum(X))] == 1
+
+
+class RefitFails(Numbered):
+    def fit(self, X, y=None):
+        super().fit(X, y)
+        if len(X) == 20:
+            time.sleep(0.6)
+            raise OSError("late")
+        return self
+
+
+def test_a_warning_about_failures_is_possible_from_anywhere():
+    search = search_of({2: (ValueError("no"), ALWAYS)})
+    with pytest.warns(FitFailedWarning):
+        exec("search.fit(X, Y)", {"search": search, "X": X, "Y": Y})
+    assert search.best_index_ == 5
 
 
 @pytest.mark.parametrize("cut", [False, True])
@@ -459,7 +518,7 @@ def test_the_refit_gets_what_is_left_or_as_long_as_the_winners_fits(cut, monkeyp
     search.cv_results_["split0_stop_reason"] = np.array(["time_budget" if cut else "max_epochs"])
     monkeypatch.setattr(searches, "time", types.SimpleNamespace(time=lambda: 1000.0))
     assert search._seconds_for_refit(started=990.0) == 90.0
-    assert search._seconds_for_refit(started=900.0) == (20.0 if cut else 40.0)
+    assert search._seconds_for_refit(started=900.0) == (10.0 if cut else 40.0)
     assert search.set_params(time_budget=None)._seconds_for_refit(started=900.0) is None
 
 
@@ -594,6 +653,15 @@ def test_a_name_that_does_not_exist_is_an_error_before_any_fit():
         search.fit(X, Y)
     assert not Numbered.n_attempts
     assert search.stopped_ == "error"
+
+
+def test_a_name_that_one_estimator_among_the_values_lacks_is_an_error_before_any_fit():
+    Numbered.n_attempts.clear()
+    grid = {"model": [Numbered(), Ridge()], "model__number": [1, 2]}
+    search = GuardedGridSearchCV(Pipeline([("model", Numbered())]), grid, cv=2)
+    with pytest.raises(ValueError, match="number"):
+        search.fit(X, Y)
+    assert not Numbered.n_attempts
 
 
 def test_all_wrong_parameters_are_told_at_once():

@@ -738,13 +738,20 @@ def noon(monkeypatch):
 def test_a_fit_is_cut_short_in_time_for_the_other_splits_and_the_refit():
     trials = make_trials(2, 2, deadline=1080.0, expected_refit=lambda seconds: 2 * seconds)
     fits = [trials.next() for _ in range(4)]
-    assert trials.fit_end(fits[0]) == 1000 + 80 / (2 + 2)
+    assert trials.fit_end(fits[0]) == 1000 + 80 / (2 + 1)
     trials.done(with_score(fits[0], fit_time=1.0))
-    assert trials.fit_end(fits[1]) == 1000 + 80 / (1 + 2)
-    assert trials.fit_end(fits[2]) == 1000 + 80 / (2 + 2)
+    assert trials.fit_end(fits[1]) == 1000 + 80 / (1 + 1)
+    assert trials.fit_end(fits[2]) == 1000 + 80 / (2 + 1)
     trials.done(with_score(fits[1], fit_time=3.0))  # one is complete
-    assert trials.fit_end(fits[2]) == 1000 + 80 / (1 + 2)
+    assert trials.fit_end(fits[2]) == 1000 + 80 / (1 + 1)
     assert trials.fit_deadline() == 1080 - 2 * 2.0
+
+
+@pytest.mark.usefixtures("noon")
+@pytest.mark.parametrize(("n_jobs", "n_rounds"), [(1, 5), (2, 3), (4, 2), (5, 1), (9, 1)])
+def test_splits_that_run_at_once_share_no_time(n_jobs, n_rounds):
+    trials = make_trials(1, 5, deadline=1060.0, n_jobs=n_jobs, expected_refit=lambda seconds: 0.0)
+    assert trials.fit_end(trials.next()) == 1000 + 60 / n_rounds
 
 
 @pytest.mark.usefixtures("noon")
@@ -756,10 +763,16 @@ def test_a_fit_is_never_cut_short_later_than_fits_may_start():
     assert make_trials().fit_end(second) is None
 
 
+@pytest.mark.usefixtures("noon")
 def test_a_fit_whose_time_was_over_before_its_first_epoch_is_not_run():
-    trials = make_trials(3, 1)
+    trials = make_trials(3, 1, deadline=1080.0)
     first, second = trials.next(), trials.next()
     trials.done(dataclasses.replace(with_score(first), is_untrained=True))
+    assert trials.stopped is None  # it was its own share of the time that was over
+    again = trials.next()
+    assert (again.candidate, again.attempt) == (0, 0)
+    assert trials.fit_end(again) == trials.fit_deadline() == 1080.0
+    trials.done(dataclasses.replace(with_score(again), is_untrained=True))
     trials.keep(dataclasses.replace(with_score(second), is_untrained=True))
     assert trials.stopped == "time_budget"
     assert trials.rows() == range(0)

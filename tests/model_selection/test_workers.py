@@ -315,6 +315,30 @@ class UnsendableKeyError(KeyError):
         super().__init__(f"{one} and {two}")
 
 
+class Coded:
+    def __init__(self, code="?"):
+        self.code = code
+
+
+class CodedError(Coded, FatalError):
+    def __init__(self, one, two):
+        super().__init__(f"{one} and {two}")
+        self.lock = threading.Lock()
+
+
+class UnsendableExit(SystemExit):
+    def __init__(self, one, two):
+        super().__init__(one + two)
+
+
+def raising_coded(estimator):
+    raise CodedError("one", "two")
+
+
+def exiting(estimator):
+    raise UnsendableExit(1, 2)
+
+
 def raising_unsendable(estimator):
     raise UnsendableError("one", "two")
 
@@ -328,6 +352,11 @@ def test_an_error_that_cannot_be_sent_is_raised_as_the_nearest_that_can(tmp_path
     with pytest.raises(FatalError, match="UnsendableError: one and two"):
         fitted(search)
     assert search.stopped_ == "fatal_error"
+    with pytest.raises(FatalError, match="CodedError"):
+        fitted(search_of(tmp_path, {2: raising_coded}))
+    with pytest.raises(SystemExit) as caught:
+        fitted(search_of(tmp_path, {2: exiting}))
+    assert caught.value.code == 3
     search = search_of(tmp_path, {2: raising_unsendable_key}, error_score="raise")
     with pytest.raises(KeyError, match=r"UnsendableKeyError: .*one and two"):
         fitted(search)
@@ -745,7 +774,7 @@ def test_a_worker_that_grows_stays(tmp_path):
 
 
 def test_the_shared_files_are_where_joblib_would_put_them(tmp_path, monkeypatch):
-    folder = tmp_path / "not" / "there yet"
+    folder = tmp_path / "not" / "there yet, à côté"
     monkeypatch.setenv("JOBLIB_TEMP_FOLDER", str(folder))
     search = GuardedGridSearchCV(
         DummyClassifier(), {}, cv=2, isolate=True, refit=False, scoring=SeesFilesIn(folder)

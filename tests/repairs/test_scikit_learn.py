@@ -3,15 +3,18 @@
 A failure here says which of them a new release has changed.
 """
 
+import contextlib
 import inspect
 
 import joblib
 import numpy as np
 import pytest
+import sklearn
 from sklearn.base import BaseEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import check_scoring
 from sklearn.model_selection import GridSearchCV
+from sklearn.utils.metadata_routing import MetadataRequest
 
 from skguard.repairs import scikit_learn as repairs
 
@@ -127,6 +130,50 @@ def test_several_scorers_share_their_predictions_and_keep_their_errors():
     errors.clear()
     scorer(estimator, X, Y)
     assert errors == {}
+
+
+class OwnScorer:
+    """A user's scorer with names that scikit-learn's own have, and wishes for metadata."""
+
+    __slots__ = ("_score",)
+
+    def __init__(self):
+        self._score = 0.25
+
+    def __call__(self, estimator, X, y, sample_weight=None):
+        if sample_weight is None:
+            raise RuntimeError("no weights came")
+        return self._score
+
+    def get_metadata_routing(self):
+        request = MetadataRequest(owner="OwnScorer")
+        request.score.add_request(param="sample_weight", alias=True)
+        return request
+
+
+def test_a_scorer_of_the_users_own_keeps_what_it_says_of_itself():
+    with sklearn.config_context(enable_metadata_routing=True):
+        search = GridSearchCV(LogisticRegression(), {}, scoring={"own": OwnScorer()}, refit=False)
+        scorer, _ = search._get_scorers()
+        errors = {}
+        keeping = repairs.errors_kept(scorer, errors)
+        estimator = LogisticRegression().fit(X, Y)
+        assert keeping(estimator, X, Y, sample_weight=np.ones(len(X))) == {"own": 0.25}
+        assert not errors
+        keeping(estimator, X, Y)
+    assert str(errors["own"]) == "no weights came"
+
+
+def test_a_refit_that_is_tried_again_is_one_task_of_the_callbacks():
+    pytest.importorskip("sklearn.callback", reason="scikit-learn 1.9 has callbacks")
+    search = GridSearchCV(LogisticRegression(), {})
+    search._checked_cv_orig = search.n_splits_ = None
+    callbacks = repairs.Callbacks(search, X, Y, {})
+    for error in (OSError, None):
+        with contextlib.suppress(OSError), callbacks.refitting(LogisticRegression()):
+            if error is not None:
+                raise error
+    callbacks.end()
 
 
 def raising(estimator, X, y):
