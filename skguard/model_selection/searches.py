@@ -137,6 +137,10 @@ ValueError
     Before any fit: if a parameter cannot be used, or a candidate has one that does not exist.
 TooManyFailedTrialsError
     If `max_consecutive_failed_trials` did, or all of them.
+TimeoutError
+    If `time_budget` was over before one candidate was complete.
+RuntimeError
+    If no worker process could be started with the estimator and the data.
 FatalError
     If a fit raised it.
 """
