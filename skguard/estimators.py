@@ -255,8 +255,6 @@ class GuardedKerasBase(RepairedWrapper):
         self.retry_on = retry_on
         self.retry_with = retry_with
 
-    # ---- training -------------------------------------------------------------------------
-
     def fit(
         self,
         X: Any,
@@ -510,8 +508,6 @@ class GuardedKerasBase(RepairedWrapper):
     def _weigh_classes(self, y: Any, weights: np.ndarray | None) -> np.ndarray | None:
         return weights
 
-    # ---- rows to validate with ------------------------------------------------------------
-
     def _hold_out(
         self, data: arrays.TrainingData, given: _Given, kwargs: dict[str, Any]
     ) -> tuple[arrays.TrainingData, Any]:
@@ -584,8 +580,6 @@ class GuardedKerasBase(RepairedWrapper):
             None if held_out.y is None else self.target_encoder_.transform(held_out.y),
             held_out.sample_weight,
         )
-
-    # ---- callbacks ------------------------------------------------------------------------
 
     @contextlib.contextmanager
     def _with_callbacks(self, extra: Any, held_out: Any) -> Iterator[None]:
@@ -673,8 +667,6 @@ class GuardedKerasBase(RepairedWrapper):
             self.__dict__.update(before)
             raise
 
-    # ---- predicting -----------------------------------------------------------------------
-
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Compare predictions with `y` by the method ``scorer``.
 
@@ -696,8 +688,6 @@ class GuardedKerasBase(RepairedWrapper):
         arguments = parameters.route(self.get_params(), "score")
         score: float = self.scorer(y, predicted, sample_weight=weights, **arguments)
         return score
-
-    # ---- parameters -----------------------------------------------------------------------
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The parameters, the model function's arguments among them.
@@ -770,8 +760,6 @@ class GuardedKerasBase(RepairedWrapper):
         other = parameters.same_argument(self, name)
         if other is not None and other in vars(self) and other not in together:
             setattr(self, other, value)
-
-    # ---- copies ---------------------------------------------------------------------------
 
     def __sklearn_clone__(self) -> GuardedKerasBase:
         stored = {name: getattr(self, name) for name in self._get_param_names()}

@@ -79,9 +79,6 @@ def unpack(value: Any) -> Any:
     return value
 
 
-# ---- optimizers, losses, metrics, schedules -----------------------------------------------
-
-
 @dataclasses.dataclass(frozen=True)
 class _PackedConfig(Packed):
     """An object that is what its configuration says."""
@@ -164,9 +161,6 @@ def _custom_objects(objects: Iterable[Any]) -> dict[str, Any]:
     for value in objects:
         look(value, 0)
     return found
-
-
-# ---- layers and models --------------------------------------------------------------------
 
 
 @dataclasses.dataclass(frozen=True)

@@ -265,9 +265,6 @@ def route(params: Mapping[str, Any], destination: str) -> dict[str, Any]:
     return {k[len(prefix) :]: v for k, v in params.items() if k.startswith(prefix)}
 
 
-# ---- names that nothing takes -------------------------------------------------------------
-
-
 def check_set_names(estimator: Any, names: Iterable[str]) -> None:
     """Refuse, in ``set_params``, names that `estimator` does not take.
 
@@ -463,9 +460,6 @@ def _accepts(kind: str, value: Any, path: Sequence[str], lenient: bool) -> bool:
 def _names_in_keras(kind: str) -> frozenset[str]:
     classes = [c for c in vars(_KERAS_MODULES[kind]).values() if inspect.isclass(c)]
     return frozenset(name for cls in classes for name in signature_of(cls).arguments)
-
-
-# ---- building what routed parameters describe ---------------------------------------------
 
 
 def as_class(kind: str, value: Any) -> type | None:

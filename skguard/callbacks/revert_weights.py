@@ -166,8 +166,6 @@ class RevertWeights(keras.callbacks.Callback):
         self._is_over = False
         self._is_at_saved = False
 
-    # ---- hooks ----------------------------------------------------------------------------
-
     def on_train_begin(self, logs: Any = None) -> None:
         self.reverts_ = []
         self._forget()
@@ -199,8 +197,6 @@ class RevertWeights(keras.callbacks.Callback):
         if self.to == "best" and self._saved is not None and not self._is_at_saved:
             self._saved.restore(self.model, self.restore_optimizer)
         self._forget()
-
-    # ---- judging --------------------------------------------------------------------------
 
     def _judge(self, epoch: int, value: float) -> bool:
         """Whether the epoch was taken back."""

@@ -192,8 +192,6 @@ class _Training:
         self.callbacks.on_train_end(logs=last_logs)
         return self.callbacks
 
-    # ---- many epochs a call ---------------------------------------------------------------
-
     def _epochs_a_call(self, n_left: int) -> int:
         graph = self.graph
         hooks = self.hooks
@@ -292,8 +290,6 @@ class _Training:
         if not self.hooks.moves_rate:
             return None
         return float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
-
-    # ---- one epoch, in one call or in chunks ----------------------------------------------
 
     def _run_epoch(self, epoch: int) -> dict[str, Any]:
         plan = self.plan

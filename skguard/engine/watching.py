@@ -119,8 +119,6 @@ class WatchedCallbacks(keras.callbacks.CallbackList):
         self._told: list[keras.callbacks.Callback] = []
         self._each = keras.callbacks.LambdaCallback(on_epoch_end=self._end_epoch)
 
-    # ---- hooks ----------------------------------------------------------------------------
-
     def on_train_begin(self, logs: Any = None) -> None:
         super().on_train_begin(logs)
         if self._limits.on_nan != "ignore":
@@ -209,8 +207,6 @@ class WatchedCallbacks(keras.callbacks.CallbackList):
         rate = getattr(optimizer, "learning_rate", None)
         return float(_array(rate)) if isinstance(rate, keras.Variable) else None
 
-    # ---- what came of it ------------------------------------------------------------------
-
     @property
     def stop_reason(self) -> str:
         """Why training ended, in a word of `skguard`'s."""
@@ -241,8 +237,6 @@ class WatchedCallbacks(keras.callbacks.CallbackList):
                 return None
             return int(stop.best_epoch) - self._first_epoch
         return None if self._lowest_loss is None else self._lowest_loss[1] - self._first_epoch
-
-    # ---- numbers that are not finite --------------------------------------------------------
 
     @property
     def is_cut(self) -> bool:
@@ -325,8 +319,6 @@ class WatchedCallbacks(keras.callbacks.CallbackList):
         self._is_cut = True
         self._reason = reason
         self.model.stop_training = True
-
-    # ---- monitors -------------------------------------------------------------------------
 
     def _check_monitor(
         self, callback: keras.callbacks.Callback, epoch: int, logs: dict[str, Any]

@@ -131,8 +131,6 @@ class Book:
             if hasattr(error, "add_note"):  # Python 3.11
                 error.add_note(f"The best of what had finished could not be chosen: {second!r}")
 
-    # ---- steps ----------------------------------------------------------------------------------
-
     def _metrics(self) -> list[str] | None:
         named = repairs.named_scorers(self._scorer)
         return reports.metric_names(self.trials) if named is None else list(named)

@@ -265,8 +265,6 @@ class GuardedSearch(repairs.BaseSearchCV):
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "best_estimator_" if self.refit else "cv_results_")
 
-    # ---- steps of fit ---------------------------------------------------------------------------
-
     def _forget(self) -> None:
         """Drop what an earlier fit found, so that nothing of it is left if this one fails."""
         for name in _RESULTS:

@@ -121,8 +121,6 @@ class Trials:
         self._fit_time_of_best = 0.0
         self._lock = threading.Lock()  # joblib takes from the queue in a thread of its own
 
-    # ---- what is to do ----------------------------------------------------------------------
-
     def add(self, candidates: Iterable[dict[str, Any]], callbacks: list[Any]) -> None:
         """Queue the fits of more candidates, in order."""
         candidates = list(candidates)
@@ -199,8 +197,6 @@ class Trials:
             n_rounds += 1
         now = time.time()
         return min(deadline, now + (self.rules.deadline - now) / n_rounds)
-
-    # ---- what has ended ---------------------------------------------------------------------
 
     def done(self, outcome: Outcome) -> None:
         """Record how a fit ended.
@@ -342,8 +338,6 @@ class Trials:
             )
         if score >= self.rules.stop_score:
             self.stopped = "stop_score"
-
-    # ---- what is known ----------------------------------------------------------------------
 
     def status(self, candidate: int) -> str:
         """Of a candidate: ``completed``, ``failed``, ``incomplete`` or ``not_run``."""

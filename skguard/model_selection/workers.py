@@ -172,8 +172,6 @@ class Workers:
                 else:
                     self._drop(job.worker)
 
-    # ---- steps ----------------------------------------------------------------------------------
-
     def _share(self, value: Any) -> Path:
         self._n_files += 1
         try:
@@ -318,10 +316,8 @@ def _exitcode(error: BaseException) -> int | None:
     return int(code[1]) if code else None
 
 
-# ---- in the worker ----------------------------------------------------------------------------
-
-
 def _initialize(parent: int, folder: Path) -> None:
+    """Prepare a worker, in it."""
     # Ctrl-C reaches every process of a terminal; it is the parent that ends the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(os, "setsid"):
@@ -346,6 +342,7 @@ def _get_ready(work_path: Path) -> int:
 
 
 def _do(work_path: Path, splits_path: Path, fit: Fit, deadline: float | None) -> bytes:
+    """Run a fit, in a worker."""
     work, X, y, config, filters = shared_data.load(work_path)
     train, test = shared_data.load(splits_path)[fit.split]
     # As in joblib's workers, what asks for processes of its own gets threads.

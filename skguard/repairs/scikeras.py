@@ -55,8 +55,6 @@ class RepairedWrapper(BaseWrapper, _NewTags):
     callbacks_: list[keras.callbacks.Callback]
     model_: keras.Model
 
-    # ---- what scikit-learn asks -----------------------------------------------------------
-
     def __sklearn_tags__(self) -> Tags:
         # scikeras's classes list scikit-learn's mixins after BaseEstimator, whose
         # __sklearn_tags__ asks no further, so the mixins' tags never arrive.
@@ -85,8 +83,6 @@ class RepairedWrapper(BaseWrapper, _NewTags):
         representation: str = BaseEstimator.__repr__(self, N_CHAR_MAX)
         return representation
 
-    # ---- data -----------------------------------------------------------------------------
-
     def _validate_data(
         self, X: Any = None, y: Any = None, reset: bool = False, y_numeric: bool = False
     ) -> tuple[Any, Any]:
@@ -111,8 +107,6 @@ class RepairedWrapper(BaseWrapper, _NewTags):
                     f"{self.y_ndim_}."
                 )
         return X, y
-
-    # ---- model, callbacks -----------------------------------------------------------------
 
     def _check_model_param(self) -> Callable[..., keras.Model]:
         preflight.check_model(self)
@@ -265,8 +259,6 @@ class RepairedWrapper(BaseWrapper, _NewTags):
         return (
             then is not None and now.keys() == then.keys() and all(now[k] is then[k] for k in now)
         )
-
-    # ---- steps of a fit -------------------------------------------------------------------
 
     def _initialize(self, X: Any, y: Any = None) -> tuple[Any, Any]:
         with attempts.no_retry():
