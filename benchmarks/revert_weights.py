@@ -18,7 +18,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 
-from skguard import engine
+from skguard import _engine as engine
 from skguard.callbacks import RevertWeights
 
 RNG = np.random.default_rng(0)

@@ -18,7 +18,7 @@ import numpy as np
 from sklearn.model_selection import GridSearchCV
 
 from skguard import GuardedKerasClassifier
-from skguard.engine import clear_graphs
+from skguard._engine import clear_graphs
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((2_000, 20)).astype("float32")

@@ -4,9 +4,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from skguard.estimators import GuardedKerasBase, GuardedKerasClassifier, GuardedKerasRegressor
+    from skguard._estimators.base import (
+        GuardedKerasBase,
+        GuardedKerasClassifier,
+        GuardedKerasRegressor,
+    )
+    from skguard._versions import show_versions
     from skguard.exceptions import FailedTrialError, FatalError
-    from skguard.versions import show_versions
 
 __all__ = [
     "FailedTrialError",
@@ -20,12 +24,12 @@ __all__ = [
 _ROOMS = {
     "FailedTrialError": "exceptions",
     "FatalError": "exceptions",
-    "GuardedKerasBase": "estimators",
-    "GuardedKerasClassifier": "estimators",
-    "GuardedKerasRegressor": "estimators",
-    "show_versions": "versions",
+    "GuardedKerasBase": "_estimators.base",
+    "GuardedKerasClassifier": "_estimators.base",
+    "GuardedKerasRegressor": "_estimators.base",
+    "show_versions": "_versions",
 }
-_MODULES = ("callbacks", "engine", "exceptions", "model_selection", "plotting", "schedules")
+_MODULES = ("callbacks", "exceptions", "model_selection", "plotting", "schedules")
 
 
 def __getattr__(name: str) -> Any:
@@ -41,4 +45,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, *_MODULES})
+    return sorted({*__all__, *_MODULES})

@@ -3,12 +3,12 @@ import pickle
 import keras
 import numpy as np
 import pytest
-from conftest import build_regressor
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
 from skguard import GuardedKerasRegressor, schedules
 from skguard.schedules import CosineDecay, Cyclical, ExponentialDecay, OneCycle, StepDecay
+from tests.models import build_regressor
 
 ALL = {
     "StepDecay": StepDecay(0.1, every=2, least=0.01, warmup=1.5),

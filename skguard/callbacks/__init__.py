@@ -1,7 +1,7 @@
 """Callbacks for searches, and what wraps one."""
 
-from skguard.callbacks.revert_weights import RevertWeights
-from skguard.callbacks.scorer_monitor import ScorerMonitor
-from skguard.callbacks.shared import Shared
+from skguard.callbacks._revert_weights import RevertWeights
+from skguard.callbacks._scorer_monitor import ScorerMonitor
+from skguard.callbacks._shared import Shared
 
 __all__ = ["RevertWeights", "ScorerMonitor", "Shared"]

@@ -1,12 +1,12 @@
 """scikit-learn's searches, that survive what goes wrong in them."""
 
-from skguard.model_selection.searches import (
+from skguard.model_selection._search import (
     GuardedGridSearchCV,
     GuardedHalvingGridSearchCV,
     GuardedHalvingRandomSearchCV,
     GuardedRandomizedSearchCV,
 )
-from skguard.model_selection.trials import FailedTrial
+from skguard.model_selection._trials import FailedTrial
 
 __all__ = [
     "FailedTrial",

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from skguard import engine
+from skguard import _engine as engine
 from skguard.callbacks import RevertWeights
 
 

@@ -6,7 +6,7 @@ import pytest
 from sklearn.base import clone
 
 from skguard.callbacks import Shared
-from skguard.callbacks import shared as shared_module
+from skguard.callbacks import _shared as shared_module
 
 
 def test_every_copy_is_the_one_object():

@@ -3,8 +3,10 @@
 import keras
 import numpy as np
 
-from skguard import engine, fresh, seeding
-from skguard.engine.graphs import STORE, variables_of
+from skguard import _engine as engine
+from skguard._engine.tensorflow.cache import STORE, variables_of
+from skguard._estimators import copies
+from skguard._repairs import seeding
 
 FIT = {"batch_size": 16, "epochs": 3, "shuffle": False, "verbose": 0}
 
@@ -48,7 +50,7 @@ def build_twins(build, n=2):
     models = []
     for _ in range(n):
         keras.utils.set_random_seed(1)
-        with fresh.first_metric_names():
+        with copies.first_metric_names():
             models.append(build())
     return models
 
@@ -87,7 +89,7 @@ def trace_on_another(build, x, y, **arguments):
     """Leave a graph in the store that was traced on a model with other weights."""
     STORE.clear()
     keras.utils.set_random_seed(99)
-    with fresh.first_metric_names():
+    with copies.first_metric_names():
         model = build()
     run = engine.train(model, x, y, engine="fused", **(FIT | arguments | {"callbacks": None}))
     assert run.engine == "fused"

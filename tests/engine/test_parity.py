@@ -4,13 +4,13 @@ import keras
 import numpy as np
 import pytest
 from keras import layers as L  # noqa: N812
-from parity import assert_same_training, trace_on_another
 from sklearn.base import clone
 
 from skguard import schedules as by_epochs
-from skguard.engine import keras_internals
-from skguard.engine.proven import PROVEN
-from skguard.engine.rows import Rows
+from skguard._engine.tensorflow.dataset import Rows
+from skguard._engine.tensorflow.signatures import PROVEN
+from skguard._repairs import keras_internals
+from tests.engine.parity import assert_same_training, trace_on_another
 
 rng = np.random.default_rng(0)
 
@@ -547,7 +547,7 @@ def parts_of(model):
     """Every object of Keras that a model stands on, as (part of Keras, class name)."""
     found, seen = set(), set()
     pending = [model.optimizer, model.loss, list(keras_internals.all_layers(model)), model.metrics]
-    from skguard.engine.proven import _kind
+    from skguard._engine.tensorflow.signatures import _kind
 
     while pending:
         value = pending.pop()

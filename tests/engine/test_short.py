@@ -2,13 +2,20 @@
 
 import numpy as np
 import pytest
-from parity import FIT, assert_same_training, build, build_own, build_twins, trace_on_another
-from test_parity import CASES, data_of
 
-from skguard import engine
-from skguard.engine import running
-from skguard.engine.epochs import BatchesGraph, EpochsGraph
-from skguard.engine.graphs import STORE
+from skguard import _engine as engine
+from skguard._engine import api
+from skguard._engine.tensorflow.cache import STORE
+from skguard._engine.tensorflow.graphs import BatchesGraph, EpochsGraph
+from tests.engine.parity import (
+    FIT,
+    assert_same_training,
+    build,
+    build_own,
+    build_twins,
+    trace_on_another,
+)
+from tests.engine.test_parity import CASES, data_of
 
 rng = np.random.default_rng(0)
 X, Y = rng.normal(size=(48, 4)).astype("float32"), rng.normal(size=48).astype("float32")
@@ -46,7 +53,7 @@ def kinds():
 )
 def test_what_is_short_is_counted_in_batches(monkeypatch, arguments, n_batches):
     for few, kind in ((n_batches, BatchesGraph), (n_batches - 1, EpochsGraph)):
-        monkeypatch.setattr(running, "FEW_BATCHES", few)
+        monkeypatch.setattr(api, "FEW_BATCHES", few)
         STORE.clear()
         train(build(), **arguments)
         assert kinds() == [kind]
@@ -54,13 +61,13 @@ def test_what_is_short_is_counted_in_batches(monkeypatch, arguments, n_batches):
 
 def test_a_short_training_takes_a_graph_with_loops_that_is_there(n_traces):
     first, second = build_twins(build)
-    train(first, epochs=running.FEW_BATCHES)
+    train(first, epochs=api.FEW_BATCHES)
     train(second)
     assert [type(graph) for graph in n_traces] == [EpochsGraph]
 
 
 def test_after_many_short_trainings_loops_are_traced_and_the_other_graph_is_dropped(n_traces):
-    n_fits = running.MAX_BATCHES // A_FIT + 3
+    n_fits = api.MAX_BATCHES // A_FIT + 3
     for model in build_twins(build, n_fits):
         train(model)
     assert [type(graph) for graph in n_traces] == [BatchesGraph, EpochsGraph]
@@ -70,7 +77,7 @@ def test_after_many_short_trainings_loops_are_traced_and_the_other_graph_is_drop
 def test_numbers_do_not_depend_on_the_kind_of_graph(monkeypatch):
     histories = []
     for few in (0, 100):
-        monkeypatch.setattr(running, "FEW_BATCHES", few)
+        monkeypatch.setattr(api, "FEW_BATCHES", few)
         (model,) = build_twins(build, 1)
         run = train(model, validation_data=(X, Y))
         histories.append((run.history, [np.array(v.value) for v in model.variables]))
@@ -82,15 +89,15 @@ def test_numbers_do_not_depend_on_the_kind_of_graph(monkeypatch):
 def test_a_model_with_code_of_its_own_never_gets_loops():
     models = build_twins(build_own, 2)
     for model in models:
-        train(model, epochs=running.MAX_BATCHES)
+        train(model, epochs=api.MAX_BATCHES)
         train(model)
     assert set(kinds()) == {BatchesGraph}
 
 
 def test_a_training_of_a_million_epochs_is_not_counted_one_by_one(monkeypatch):
     monkeypatch.setattr(
-        "skguard.engine.fused.Plan.evaluates", lambda self, epoch: pytest.fail("counted")
+        "skguard._engine.loop.Plan.evaluates", lambda self, epoch: pytest.fail("counted")
     )
     plan = type("Plan", (), {"initial_epoch": 0, "epochs": 10**9, "batch_size": 16})
     rows = type("Rows", (), {"n_rows": 48})
-    assert not running._is_short(build(), rows, rows, plan)
+    assert not api._is_short(build(), rows, rows, plan)

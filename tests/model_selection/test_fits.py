@@ -18,7 +18,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skguard.exceptions import FailedTrialError, FatalError, FatalValueError
-from skguard.model_selection.fits import Failure, Fit, Training, Work, run, trained_network
+from skguard.model_selection._fits import Failure, Fit, Training, Work, run, trained_network
 
 X = np.arange(24.0).reshape(12, 2)
 Y = np.tile([0, 1], 6)

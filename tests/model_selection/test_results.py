@@ -4,14 +4,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import make_trials, with_failure, with_score
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import rankdata
 from sklearn.base import BaseEstimator, ClassifierMixin
 
 from skguard.model_selection import GuardedGridSearchCV
-from skguard.model_selection.results import (
+from skguard.model_selection._results import (
     columns,
     completed_only,
     histories,
@@ -20,7 +19,8 @@ from skguard.model_selection.results import (
     raw_scores,
     summary,
 )
-from skguard.model_selection.trials import FailedTrial
+from skguard.model_selection._trials import FailedTrial
+from tests.model_selection.outcomes import make_trials, with_failure, with_score
 
 NAN = float("nan")
 

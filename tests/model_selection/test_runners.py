@@ -10,14 +10,14 @@ import time
 import joblib
 import numpy as np
 import pytest
-from conftest import make_trials, with_score
 from distributed import Client, LocalCluster
 from joblib.parallel import ThreadingBackend
 from sklearn.base import BaseEstimator, ClassifierMixin
 
 from skguard import FatalError
 from skguard.model_selection import GuardedGridSearchCV
-from skguard.model_selection.runners import OnBackend, _backend_errors
+from skguard.model_selection._runners import OnBackend, _backend_errors
+from tests.model_selection.outcomes import make_trials, with_score
 
 X, Y = np.random.default_rng(0).normal(size=(2000, 10)), np.arange(2000) % 2
 

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from skguard.model_selection import shared_data
+from skguard.model_selection import _shared_data
 
 
 @pytest.fixture
@@ -24,14 +24,14 @@ def round_trip(tmp_path):
     numbers = iter(range(1000))
 
     def go(value):
-        return shared_data.load(shared_data.write(value, tmp_path / f"{next(numbers)}.bin"))
+        return _shared_data.load(_shared_data.write(value, tmp_path / f"{next(numbers)}.bin"))
 
     return go
 
 
 def another_reader(path):
     """As another process loads it: without what this one has mapped already."""
-    return shared_data.load.__wrapped__(path)
+    return _shared_data.load.__wrapped__(path)
 
 
 def is_mapped(array):
@@ -150,7 +150,7 @@ def test_read_only_arrays_come_back_read_only(round_trip):
 )
 def test_any_number_of_any_arrays_comes_back_in_order(tmp_path_factory, arrays):
     path = tmp_path_factory.mktemp("many") / "arrays.bin"
-    back = shared_data.load(shared_data.write(arrays, path))
+    back = _shared_data.load(_shared_data.write(arrays, path))
     assert len(back) == len(arrays)
     for twin, array in zip(back, arrays, strict=True):
         check_equal(twin, array)
@@ -310,11 +310,11 @@ class Scaled:
 def scaled(number):
     return SCALE * number
 
-shared_data.write({"of": Scaled(np.arange(4.0)), "function": scaled, "class": Scaled}, path)
+_shared_data.write({"of": Scaled(np.arange(4.0)), "function": scaled, "class": Scaled}, path)
 """
 
 READER = """
-value = shared_data.load(path)
+value = _shared_data.load(path)
 assert "Scaled" not in globals() and "scaled" not in globals()
 assert value["of"].total() == 18
 assert value["function"](2) == 6
@@ -324,7 +324,7 @@ print("read")
 
 
 def test_functions_and_classes_of_a_main_script_reach_another_process(tmp_path):
-    head = LOADING.format(module=shared_data.__file__, path=str(tmp_path / "of_main.bin"))
+    head = LOADING.format(module=_shared_data.__file__, path=str(tmp_path / "of_main.bin"))
     told = []
     for script in (WRITER, READER):
         process = subprocess.run(
@@ -361,7 +361,7 @@ def resident_bytes():
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_a_large_array_takes_no_memory_until_it_is_read(tmp_path):
     n_bytes = 64 << 20
-    path = shared_data.write([np.ones(n_bytes // 8)], tmp_path / "large.bin")
+    path = _shared_data.write([np.ones(n_bytes // 8)], tmp_path / "large.bin")
     before = resident_bytes()
     (array,) = another_reader(path)
     assert array[-1] == 1.0
@@ -369,13 +369,13 @@ def test_a_large_array_takes_no_memory_until_it_is_read(tmp_path):
 
 
 def test_one_process_loads_a_file_once(tmp_path):
-    path = shared_data.write(np.arange(1000.0), tmp_path / "once.bin")
-    assert shared_data.load(path) is shared_data.load(path)
+    path = _shared_data.write(np.arange(1000.0), tmp_path / "once.bin")
+    assert _shared_data.load(path) is _shared_data.load(path)
 
 
 def test_the_pickle_in_the_file_holds_no_rows(tmp_path):
     rows = np.random.default_rng(0).normal(size=(1000, 10))
-    path = shared_data.write({"X": rows, "y": rows[:, 0].copy()}, tmp_path / "rows.bin")
+    path = _shared_data.write({"X": rows, "y": rows[:, 0].copy()}, tmp_path / "rows.bin")
     assert path.stat().st_size < rows.nbytes + rows.nbytes / 10 + 2000
 
 
@@ -383,7 +383,7 @@ def test_the_pickle_in_the_file_holds_no_rows(tmp_path):
 
 
 def test_what_a_reader_writes_is_seen_by_no_other_and_not_in_the_file(tmp_path):
-    path = shared_data.write({"X": np.zeros((500, 20))}, tmp_path / "X.bin")
+    path = _shared_data.write({"X": np.zeros((500, 20))}, tmp_path / "X.bin")
     before = path.read_bytes()
     first, second = another_reader(path)["X"], another_reader(path)["X"]
     assert not np.shares_memory(first, second)
@@ -402,7 +402,7 @@ def test_the_original_and_what_was_loaded_do_not_share_memory(round_trip):
 
 
 def test_arrays_stay_readable_after_the_file_is_deleted(tmp_path):
-    path = shared_data.write(np.arange(10_000.0), tmp_path / "gone.bin")
+    path = _shared_data.write(np.arange(10_000.0), tmp_path / "gone.bin")
     array = another_reader(path)
     path.unlink()
     assert array.sum() == 49_995_000
@@ -412,14 +412,14 @@ def test_arrays_stay_readable_after_the_file_is_deleted(tmp_path):
 
 
 def test_a_file_that_is_there_is_not_overwritten(tmp_path):
-    path = shared_data.write("first", tmp_path / "taken.bin")
+    path = _shared_data.write("first", tmp_path / "taken.bin")
     with pytest.raises(FileExistsError, match=r"taken\.bin"):
-        shared_data.write("second", path)
+        _shared_data.write("second", path)
     assert another_reader(path) == "first"
 
 
 def test_write_returns_the_path(tmp_path):
-    assert shared_data.write(1, tmp_path / "one.bin") == tmp_path / "one.bin"
+    assert _shared_data.write(1, tmp_path / "one.bin") == tmp_path / "one.bin"
 
 
 def test_what_cannot_be_pickled_leaves_no_file(tmp_path):
@@ -427,5 +427,5 @@ def test_what_cannot_be_pickled_leaves_no_file(tmp_path):
         open(tmp_path / "log.txt", "w") as file,
         pytest.raises((TypeError, pickle.PicklingError), match="pickle"),
     ):
-        shared_data.write({"file": file}, tmp_path / "none.bin")
+        _shared_data.write({"file": file}, tmp_path / "none.bin")
     assert not (tmp_path / "none.bin").exists()

@@ -12,7 +12,6 @@ import weakref
 from types import SimpleNamespace
 
 import pytest
-from conftest import make_trials, with_failure, with_score
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -25,8 +24,9 @@ from skguard.exceptions import (
     WorkerDiedError,
     final,
 )
-from skguard.model_selection.fits import Failure
-from skguard.model_selection.trials import FailedTrial, grouped
+from skguard.model_selection._fits import Failure
+from skguard.model_selection._trials import FailedTrial, grouped
+from tests.model_selection.outcomes import make_trials, with_failure, with_score
 
 NAN = float("nan")
 
@@ -731,7 +731,9 @@ def test_the_time_kept_back_is_that_of_the_best_after_a_score_that_is_nan():
 @pytest.fixture
 def noon(monkeypatch):
     """A clock that stands still at 1000 s."""
-    monkeypatch.setattr("skguard.model_selection.trials.time", SimpleNamespace(time=lambda: 1000.0))
+    monkeypatch.setattr(
+        "skguard.model_selection._trials.time", SimpleNamespace(time=lambda: 1000.0)
+    )
 
 
 @pytest.mark.usefixtures("noon")

@@ -510,12 +510,12 @@ class WritesIntoEveryRow(DummyClassifier):
 
 
 def test_rows_are_sent_once_and_never_changed(tmp_path, monkeypatch):
-    from skguard.model_selection import shared_data
+    from skguard.model_selection import _shared_data
 
     written = []
-    write = shared_data.write
+    write = _shared_data.write
     monkeypatch.setattr(
-        shared_data,
+        _shared_data,
         "write",
         lambda value, path: (
             written.append(path.stat().st_size if path.exists() else path) or write(value, path)

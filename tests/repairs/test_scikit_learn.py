@@ -16,7 +16,7 @@ from sklearn.metrics import check_scoring
 from sklearn.model_selection import GridSearchCV
 from sklearn.utils.metadata_routing import MetadataRequest
 
-from skguard.repairs import scikit_learn as repairs
+from skguard._repairs import scikit_learn as repairs
 
 X, Y = np.arange(20.0).reshape(10, 2), np.arange(10) % 2
 
