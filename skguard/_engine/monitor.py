@@ -15,6 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skguard._repairs import keras_internals
 from skguard.callbacks._revert_weights import RevertWeights
+from skguard.callbacks._traits import traits_of
 from skguard.exceptions import DivergedError, final
 
 __all__ = ["ON_NAN", "Limits", "WatchedCallbacks", "uses_monitor"]
@@ -247,7 +248,7 @@ class WatchedCallbacks(keras.callbacks.CallbackList):
     def _is_strict(self) -> bool:
         """Whether a loss that is not finite ends training, and no callback puts it right."""
         return self._limits.on_nan != "ignore" and not any(
-            getattr(callback, "tolerates_nan", False) for callback in self.callbacks
+            traits_of(callback).tolerates_nan for callback in self.callbacks
         )
 
     @property

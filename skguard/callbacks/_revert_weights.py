@@ -10,6 +10,7 @@ from typing import Any
 
 import keras
 
+from skguard.callbacks._traits import Traits
 from skguard.exceptions import final
 
 __all__ = ["Revert", "RevertWeights"]
@@ -108,8 +109,9 @@ class RevertWeights(keras.callbacks.Callback):
     >>> estimator = GuardedKerasRegressor(callbacks=RevertWeights(to="best", lr_factor=0.5))
     """
 
-    tolerates_nan = True
-    """Training may go on after a NaN, because this callback sees to it."""
+    # Called after the callbacks that keep weights, and first at the end of training, so that the
+    # weights that early stopping restores take precedence.
+    traits = Traits(monitors=True, tolerates_nan=True, order=1, order_at_end=-1)
 
     def __init__(
         self,

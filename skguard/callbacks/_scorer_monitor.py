@@ -8,6 +8,8 @@ from typing import Any
 import keras
 from sklearn.metrics import check_scoring
 
+from skguard.callbacks._traits import Traits
+
 __all__ = ["ScorerMonitor", "scorer_name"]
 
 
@@ -52,6 +54,9 @@ class ScorerMonitor(keras.callbacks.Callback):
     ----------
     .. [1] https://scikit-learn.org/stable/modules/model_evaluation.html
     """
+
+    # Called first, so that the other callbacks find its score in the logs.
+    traits = Traits(scores_validation_set=True, order=-1)
 
     def __init__(self, scoring: Any, name: str | None = None) -> None:
         super().__init__()
