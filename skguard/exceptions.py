@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-
 __all__ = [
     "DivergedError",
     "FailedTrialError",
@@ -12,24 +10,31 @@ __all__ = [
     "FatalTypeError",
     "FatalValueError",
     "ForkedProcessError",
-    "HoldOutWarning",
+    "InputError",
+    "InputTypeError",
+    "InputValueError",
     "NotCopyableError",
     "TooManyFailedTrialsError",
     "TrialTimeoutError",
+    "ValidationSetWarning",
     "WorkerDiedError",
 ]
 
 
-def final(error: Exception) -> Exception:
-    """Mark an error as one about the input, which no retry changes."""
-    with contextlib.suppress(AttributeError):  # a class with slots
-        error._skguard_is_final = True  # type: ignore[attr-defined]
-    return error
+class InputError(Exception):
+    """Base class of errors about the input, which no retry can avoid.
+
+    Raised as `InputValueError` or `InputTypeError`, which are a ``ValueError`` and a
+    ``TypeError``. Neither an estimator nor a guarded search retries a fit that raised one.
+    """
 
 
-def is_final(error: Exception) -> bool:
-    """Whether `error` is marked so."""
-    return getattr(error, "_skguard_is_final", False)
+class InputValueError(InputError, ValueError):
+    """A value, or a combination of values, that cannot be used."""
+
+
+class InputTypeError(InputError, TypeError):
+    """An object of a type that cannot be used."""
 
 
 class FailedTrialError(Exception):
@@ -107,11 +112,11 @@ class ForkedProcessError(RuntimeError):
         )
 
 
-class HoldOutWarning(UserWarning):
+class ValidationSetWarning(UserWarning):
     """The rows that were held out are not what they should be."""
 
 
-class NotCopyableError(TypeError):
+class NotCopyableError(InputTypeError):
     """An object in the parameters cannot be copied, so no fit could start fresh.
 
     Raised by ``fit``, ``sklearn.base.clone``, ``copy.deepcopy`` and ``pickle``, before any

@@ -14,13 +14,14 @@ from skguard.exceptions import (
     FatalTypeError,
     FatalValueError,
     ForkedProcessError,
-    HoldOutWarning,
+    InputError,
+    InputTypeError,
+    InputValueError,
     NotCopyableError,
     TooManyFailedTrialsError,
     TrialTimeoutError,
+    ValidationSetWarning,
     WorkerDiedError,
-    final,
-    is_final,
 )
 
 EXAMPLES = [
@@ -34,7 +35,10 @@ EXAMPLES = [
     FatalValueError("a value"),
     ForkedProcessError(),
     ForkedProcessError("another text"),
-    HoldOutWarning("few rows"),
+    ValidationSetWarning("few samples"),
+    InputError("cannot be used"),
+    InputTypeError("a type"),
+    InputValueError("a value"),
     NotCopyableError("names the object"),
     TooManyFailedTrialsError("3 trials in a row\nand a traceback"),
     TrialTimeoutError("timed out: more than trial_timeout=1 seconds"),
@@ -91,18 +95,18 @@ def test_what_is_set_on_an_error_survives_too(error):
     assert pickle.loads(pickle.dumps(error)).attempts == ["the first", "the second"]
 
 
-def test_a_mark_that_no_retry_helps_survives():
-    assert is_final(pickle.loads(pickle.dumps(final(NotCopyableError("no")))))
-    assert not is_final(NotCopyableError("no"))
-
-
 @pytest.mark.parametrize(
     ("cls", "base"),
     [
         (DivergedError, RuntimeError),
         (FailedTrialError, Exception),
         (ForkedProcessError, RuntimeError),
-        (HoldOutWarning, UserWarning),
+        (ValidationSetWarning, UserWarning),
+        (InputTypeError, TypeError),
+        (InputValueError, ValueError),
+        (InputTypeError, InputError),
+        (InputValueError, InputError),
+        (NotCopyableError, InputError),
         (NotCopyableError, TypeError),
         (TooManyFailedTrialsError, RuntimeError),
         (TrialTimeoutError, TimeoutError),

@@ -16,7 +16,7 @@ from sklearn.exceptions import ConvergenceWarning
 from skguard._repairs import keras_internals
 from skguard.callbacks._revert_weights import RevertWeights
 from skguard.callbacks._traits import traits_of
-from skguard.exceptions import DivergedError, final
+from skguard.exceptions import DivergedError, InputValueError
 
 __all__ = ["ON_NAN", "Limits", "WatchedCallbacks", "uses_monitor"]
 
@@ -337,11 +337,9 @@ class WatchedCallbacks(keras.callbacks.CallbackList):
             return  # validation_freq: it comes with another epoch
         closest = difflib.get_close_matches(monitor, logs, n=3, cutoff=0.5)
         advice = f" Did you mean {' or '.join(map(repr, closest))}?" if closest else ""
-        raise final(
-            ValueError(
-                f"monitor={monitor!r} of {type(callback).__name__} is not among the values logged "
-                f"in epoch {epoch}: {sorted(logs)}.{advice}"
-            )
+        raise InputValueError(
+            f"monitor={monitor!r} of {type(callback).__name__} is not among the values logged "
+            f"in epoch {epoch}: {sorted(logs)}.{advice}"
         )
 
     def _may_see(self, callback: keras.callbacks.Callback, logs: dict[str, Any]) -> bool:

@@ -154,7 +154,7 @@ class GuardedKerasBase(RepairedWrapper):
         is lowest; None without either.
     stop_reason_ : {"max_epochs", "early_stopping", "time_budget", "diverged", "callback"}
         Why training ended; "callback" is one that set ``stop_training``.
-    holdout_ : ndarray of int, or None
+    validation_indices_ : ndarray of int, or None
         Which rows of X were held out.
     attempts_ : list of Attempt
         The tries of the last fit, with ``number``, ``seconds``, ``changes`` and, for those that
@@ -513,7 +513,7 @@ class GuardedKerasBase(RepairedWrapper):
         rows = data.rows_that_weigh()
         validation_data = self._fit_argument("validation_data", kwargs)
         validation_split = self._fit_argument("validation_split", kwargs)
-        self.holdout_: np.ndarray | None = None
+        self.validation_indices_: np.ndarray | None = None
         if given.X_val is None and not (given.y_val is None and given.sample_weight_val is None):
             raise ValueError("y_val and sample_weight_val are given without X_val. Give X_val too.")
         if given.X_val is not None:
@@ -544,7 +544,7 @@ class GuardedKerasBase(RepairedWrapper):
         if not len(train) or not len(held_out):
             side = "held out" if len(train) else "to train on"
             raise ValueError(f"All rows {side} by validation_split have a weight of 0.")
-        self.holdout_ = held_out
+        self.validation_indices_ = held_out
         return data.take(train), data.take(held_out)
 
     def _seed_of_hold_out(self) -> int:

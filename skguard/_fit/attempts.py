@@ -10,7 +10,13 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from skguard.exceptions import FailedTrialError, ForkedProcessError, final, is_final
+from skguard.exceptions import (
+    FailedTrialError,
+    ForkedProcessError,
+    InputError,
+    InputTypeError,
+    InputValueError,
+)
 
 __all__ = ["Attempt", "Rule", "check_rule", "is_worth_another_try", "no_retry", "run"]
 
@@ -142,11 +148,9 @@ def _may_retry(error: Exception, rule: Rule, number: int) -> bool:
 
 def is_worth_another_try(error: BaseException, retry_on: Any) -> bool:
     """Whether `error` is among `retry_on`, and none that every other try would raise too."""
-    if isinstance(error, FailedTrialError | ForkedProcessError):
+    if isinstance(error, FailedTrialError | ForkedProcessError | InputError):
         return False
-    if not isinstance(error, Exception) or is_final(error):
-        return False
-    return isinstance(error, _classes(retry_on))
+    return isinstance(error, Exception) and isinstance(error, _classes(retry_on))
 
 
 @contextlib.contextmanager
@@ -154,9 +158,18 @@ def no_retry() -> Iterator[None]:
     """What is raised inside is about the input, which no retry changes."""
     try:
         yield
-    except Exception as error:
-        final(error)
-        raise
+    except (ValueError, TypeError) as error:
+        # Only the builtin classes themselves: what a subclass is caught by must not change.
+        as_input_error = _AS_INPUT_ERROR.get(type(error))
+        if as_input_error is None:
+            raise
+        raise as_input_error(*error.args).with_traceback(error.__traceback__) from error.__cause__
+
+
+_AS_INPUT_ERROR: dict[type, type[InputError]] = {
+    TypeError: InputTypeError,
+    ValueError: InputValueError,
+}
 
 
 @contextlib.contextmanager

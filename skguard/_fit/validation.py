@@ -15,7 +15,7 @@ from sklearn.model_selection import TimeSeriesSplit, check_cv, train_test_split
 
 from skguard._fit.arrays import TrainingData
 from skguard._repairs import seeding
-from skguard.exceptions import HoldOutWarning
+from skguard.exceptions import ValidationSetWarning
 
 __all__ = ["check_rule", "is_set", "names_rows", "split"]
 
@@ -217,7 +217,7 @@ def _draw(
                 f"validation_fraction={fraction!r} of {n_rows} rows cannot have rows of each of "
                 f"the {len(classes)} classes on both sides{why}. The rows that are held out are "
                 "drawn without regard to the classes.",
-                HoldOutWarning,
+                ValidationSetWarning,
                 stacklevel=2,
             )
             labels = None
@@ -254,7 +254,7 @@ def _warn_of_missing_classes(
             )
             warnings.warn(
                 f"No row of {_listed(missing)} is among the {len(rows)} rows {name}. {advice}",
-                HoldOutWarning,
+                ValidationSetWarning,
                 stacklevel=2,
             )
 

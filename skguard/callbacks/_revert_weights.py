@@ -11,7 +11,7 @@ from typing import Any
 import keras
 
 from skguard.callbacks._traits import Traits
-from skguard.exceptions import final
+from skguard.exceptions import InputValueError
 
 __all__ = ["Revert", "RevertWeights"]
 
@@ -173,11 +173,9 @@ class RevertWeights(keras.callbacks.Callback):
         self._forget()
         self._sign = _sign(self.monitor, self.mode)
         if self.lr_factor < 1 and _has_schedule(self.model.optimizer):
-            raise final(
-                ValueError(
-                    f"lr_factor={self.lr_factor!r} of RevertWeights changes the learning rate, and "
-                    "the optimizer has a schedule that sets it. Leave one out."
-                )
+            raise InputValueError(
+                f"lr_factor={self.lr_factor!r} of RevertWeights changes the learning rate, and "
+                "the optimizer has a schedule that sets it. Leave one out."
             )
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
@@ -186,11 +184,9 @@ class RevertWeights(keras.callbacks.Callback):
             if self.monitor.startswith("val_") and not any(n.startswith("val_") for n in logs):
                 logs["reverted"] = 0  # an epoch without validation
                 return
-            raise final(
-                ValueError(
-                    f"monitor={self.monitor!r} of RevertWeights is not among the values logged in "
-                    f"epoch {epoch}: {sorted(logs)}."
-                )
+            raise InputValueError(
+                f"monitor={self.monitor!r} of RevertWeights is not among the values logged in "
+                f"epoch {epoch}: {sorted(logs)}."
             )
         value = float(logs[self.monitor])
         logs["reverted"] = int(self._judge(epoch, value))
@@ -350,11 +346,9 @@ def _sign(monitor: str, mode: str) -> int:
             return -1
         is_less, is_more = (any(word in name for word in words) for words in (_SMALLER, _GREATER))
         if is_less == is_more:
-            raise final(
-                ValueError(
-                    f"mode='auto' of RevertWeights does not know whether less or more of "
-                    f"monitor={monitor!r} is better. Give mode='min' or mode='max'."
-                )
+            raise InputValueError(
+                f"mode='auto' of RevertWeights does not know whether less or more of "
+                f"monitor={monitor!r} is better. Give mode='min' or mode='max'."
             )
         return 1 if is_less else -1
     return 1 if mode == "min" else -1

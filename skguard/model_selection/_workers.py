@@ -36,7 +36,7 @@ from loky import BrokenProcessPool, ProcessPoolExecutor
 from loky.backend import resource_tracker
 
 from skguard._repairs import scikit_learn as repairs
-from skguard.exceptions import TrialTimeoutError, WorkerDiedError, final
+from skguard.exceptions import InputTypeError, TrialTimeoutError, WorkerDiedError
 from skguard.model_selection import _shared_data
 from skguard.model_selection._fits import Failure, Fit, Outcome, Training, Work, run
 from skguard.model_selection._trials import Trials
@@ -242,7 +242,7 @@ class Workers:
             trials.done(self._lost(job, WorkerDiedError(_exitcode(error)), "worker_died"))
         elif error is not None:
             cause = error.__cause__ or error
-            error = final(TypeError(f"the parameters cannot be sent to a worker: {cause}"))
+            error = InputTypeError(f"the parameters cannot be sent to a worker: {cause}")
             trials.done(self._lost(job, error, "failed"))
         else:
             trials.done(_outcome(future, job.fit))

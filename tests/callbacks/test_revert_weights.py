@@ -328,7 +328,7 @@ def test_early_stopping_keeps_the_weights_that_its_value_belongs_to(regressor, l
         callbacks=[RevertWeights("watched", mode="min"), Worse()], early_stopping=True, epochs=4
     )
     regressor.fit(*line)
-    held_out = [array[regressor.holdout_] for array in line]
+    held_out = [array[regressor.validation_indices_] for array in line]
     loss = np.mean((regressor.predict(held_out[0]) - held_out[1]) ** 2)
     assert regressor.history_["reverted"] == [0, 1, 1, 1]
     assert regressor.best_epoch_ > 0

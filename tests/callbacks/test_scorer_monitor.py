@@ -81,7 +81,7 @@ def test_the_last_score_is_the_scorer_s_own_on_the_rows_held_out(
     estimator = monitored(ScorerMonitor(scoring, name), engine=kind).fit(X, y)
     assert estimator.engine_ == kind
     scorer = get_scorer(scoring) if isinstance(scoring, str) else scoring
-    rows = estimator.holdout_
+    rows = estimator.validation_indices_
     scores = estimator.history_[logged]
     assert len(rows) == 18
     assert len(scores) == EPOCHS
@@ -114,7 +114,7 @@ def test_labels_are_the_user_s_own(kind, monitored, hard):
     assert all(truth == {"ant", "bee", "cat"} for truth, _, _ in seen)
     assert all(predicted <= {"ant", "bee", "cat"} for _, predicted, _ in seen)
     assert all(classes == ["ant", "bee", "cat"] for _, _, classes in seen)
-    rows = estimator.holdout_
+    rows = estimator.validation_indices_
     assert estimator.history_["val_score"][-1] == np.mean(
         estimator.predict(X[rows]) == labels[rows]
     )
@@ -126,7 +126,7 @@ def test_regressors_are_scored_too(scoring, kind, regressor, line):
     monitor = ScorerMonitor(scoring)
     regressor.set_params(callbacks=monitor, validation_fraction=0.3, epochs=EPOCHS, engine=kind)
     regressor.fit(X, y)
-    rows = regressor.holdout_
+    rows = regressor.validation_indices_
     by_hand = get_scorer(scoring)(regressor, X[rows], y[rows])
     assert regressor.history_[f"val_{scoring}"][-1] == by_hand
 
@@ -135,7 +135,7 @@ def test_weights_count_where_the_scorer_takes_them(kind, monitored, hard, rng):
     X, y = hard
     weights = rng.uniform(0.1, 5, 60)
     estimator = monitored(ScorerMonitor("neg_log_loss"), engine=kind).fit(X, y, weights)
-    rows, scorer = estimator.holdout_, get_scorer("neg_log_loss")
+    rows, scorer = estimator.validation_indices_, get_scorer("neg_log_loss")
     weighted = scorer(estimator, X[rows], y[rows], sample_weight=weights[rows])
     assert abs(weighted - scorer(estimator, X[rows], y[rows])) > 1e-4
     # Keras takes the weights as float32, and so does the monitor.
@@ -148,7 +148,7 @@ def test_weights_count_where_the_scorer_takes_them(kind, monitored, hard, rng):
 def test_weights_do_not_break_a_scorer_that_takes_none(scoring, monitored, hard, rng):
     X, y = hard
     estimator = monitored(ScorerMonitor(scoring, "own")).fit(X, y, rng.uniform(0.1, 5, 60))
-    rows = estimator.holdout_
+    rows = estimator.validation_indices_
     assert estimator.history_["val_own"][-1] == scoring(estimator, X[rows], y[rows])
 
 
@@ -157,7 +157,7 @@ def test_weights_do_not_break_a_name_whose_score_takes_none(regressor, line, rng
     monitor = ScorerMonitor("neg_max_error")
     regressor.set_params(callbacks=monitor, validation_fraction=0.3, epochs=2)
     regressor.fit(X, y, sample_weight=rng.uniform(0.1, 5, 60))
-    rows = regressor.holdout_
+    rows = regressor.validation_indices_
     by_hand = get_scorer("neg_max_error")(regressor, X[rows], y[rows])
     assert regressor.history_["val_neg_max_error"][-1] == by_hand
 
@@ -189,7 +189,7 @@ def test_early_stopping_finds_the_score_wherever_it_stands(monitor_first, kind, 
     assert estimator.stop_reason_ == "early_stopping"
     assert estimator.best_epoch_ == int(np.argmax(scores))
     assert len(scores) == estimator.best_epoch_ + 3 < 40
-    rows = estimator.holdout_
+    rows = estimator.validation_indices_
     assert get_scorer("roc_auc_ovr")(estimator, X[rows], y[rows]) == max(scores)
 
 
@@ -223,7 +223,7 @@ def test_a_checkpoint_finds_the_score_wherever_it_stands(
     estimator = monitored(*callbacks, engine=kind, epochs=8).fit(X, y)
     best = max(estimator.history_["val_neg_log_loss"])
     estimator.model_.load_weights(tmp_path / "best.weights.h5")
-    rows = estimator.holdout_
+    rows = estimator.validation_indices_
     assert get_scorer("neg_log_loss")(estimator, X[rows], y[rows]) == best
 
 
@@ -303,7 +303,7 @@ def test_all_other_numbers_are_as_without_it(kind, monitored, hard):
     assert len(others.pop("val_roc_auc_ovr")) == EPOCHS
     assert others == plain.history_
     assert all(map(np.array_equal, watched.model_.get_weights(), plain.model_.get_weights()))
-    assert np.array_equal(watched.holdout_, plain.holdout_)
+    assert np.array_equal(watched.validation_indices_, plain.validation_indices_)
 
 
 def test_the_parameter_stays_as_it_was(monitored, hard):
@@ -348,7 +348,7 @@ def test_a_pickle_of_it_does_not_grow_with_the_rows(monitored, rng):
     for n_rows in (60, 6000):
         X, y = rng.normal(size=(n_rows, 4)), np.arange(n_rows) % 3
         estimator = monitored(ScorerMonitor("accuracy"), epochs=1).fit(X, y)
-        estimator.holdout_ = None
+        estimator.validation_indices_ = None
         sizes.append(len(pickle.dumps(estimator)))
     assert sizes[1] < sizes[0] + 2_000
 
@@ -371,7 +371,7 @@ def test_every_candidate_of_a_search_is_scored(kind, monitored, hard):
     )
     X, y = hard
     best = search.best_estimator_
-    rows = best.holdout_
+    rows = best.validation_indices_
     by_hand = get_scorer("neg_log_loss")(best, X[rows], y[rows])
     assert best.history_["val_neg_log_loss"][-1] == by_hand
 
@@ -380,7 +380,7 @@ def test_within_a_pipeline_the_rows_are_those_that_the_last_step_sees(kind, moni
     X, y = hard
     estimator = monitored(ScorerMonitor("neg_log_loss"), engine=kind)
     pipeline = make_pipeline(StandardScaler(), estimator).fit(100 + 7 * X, y)
-    rows, last = pipeline[-1].holdout_, pipeline[-1]
+    rows, last = pipeline[-1].validation_indices_, pipeline[-1]
     by_hand = get_scorer("neg_log_loss")(pipeline, 100 + 7 * X[rows], y[rows])
     assert last.history_["val_neg_log_loss"][-1] == pytest.approx(by_hand, rel=1e-12)
 

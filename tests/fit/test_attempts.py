@@ -213,7 +213,10 @@ def test_every_attempt_holds_out_the_same_rows(line):
     rule = {"validation_fraction": 0.2}
     estimator = make_regressor(Builder(failing=[0]), max_retries=1, **rule).fit(*line)
     assert len(estimator.attempts_) == 2
-    assert np.array_equal(estimator.holdout_, make_regressor(Builder(), **rule).fit(*line).holdout_)
+    assert np.array_equal(
+        estimator.validation_indices_,
+        make_regressor(Builder(), **rule).fit(*line).validation_indices_,
+    )
 
 
 # What is not tried again

@@ -118,7 +118,7 @@ def test_early_stopping_stops_and_restores_the_best_weights(name, noise):
     assert estimator.stop_reason_ == "early_stopping"
     assert len(losses) == estimator.n_epochs_ < 100
     assert estimator.best_epoch_ == np.argmin(losses) == estimator.n_epochs_ - 1 - 4
-    rows = estimator.holdout_
+    rows = estimator.validation_indices_
     assert len(rows) == 18
     seen = estimator.model_.evaluate(X[rows], y[rows], verbose=0)
     assert seen == pytest.approx(min(losses), rel=1e-5)
@@ -140,7 +140,7 @@ def test_the_best_weights_are_restored_where_nothing_stopped_training(name, nois
     assert estimator.stop_reason_ == "max_epochs"
     assert estimator.n_epochs_ == len(losses) == 16
     assert estimator.best_epoch_ < 15
-    rows = estimator.holdout_
+    rows = estimator.validation_indices_
     seen = estimator.model_.evaluate(X[rows], y[rows], verbose=0)
     assert seen == pytest.approx(losses[estimator.best_epoch_], rel=1e-5)
     assert seen < losses[-1]
@@ -171,14 +171,14 @@ def test_both_engines_stop_at_the_same_epoch_with_the_same_weights(noise):
 )
 def test_early_stopping_holds_out_a_tenth_unless_rows_are_named(rule, n_rows, blobs):
     estimator = make_classifier(early_stopping=True, **rule).fit(*blobs)
-    assert len(estimator.holdout_) == n_rows
+    assert len(estimator.validation_indices_) == n_rows
     assert estimator.validation_fraction == rule.get("validation_fraction")
 
 
 def test_without_early_stopping_nothing_stops_and_nothing_is_held_out(noise):
     estimator = make_regressor(epochs=20, n_iter_no_change=1).fit(*noise)
     assert estimator.n_epochs_ == 20
-    assert estimator.holdout_ is None
+    assert estimator.validation_indices_ is None
     assert estimator.best_epoch_ is None
 
 
@@ -220,7 +220,7 @@ def test_early_stopping_stops_every_fold_on_rows_of_its_own(blobs):
     )
     folds = cross_validate(estimator, X, y, cv=cv, return_estimator=True)["estimator"]
     for (rows, _), fitted in zip(cv.split(X, y), folds, strict=True):
-        held_out = rows[fitted.holdout_]
+        held_out = rows[fitted.validation_indices_]
         seen = fitted.model_.evaluate(X[held_out], y[held_out], verbose=0)
         expected = fitted.history_["val_loss"][fitted.best_epoch_]
         assert seen == pytest.approx(expected, rel=1e-4)
@@ -406,7 +406,7 @@ def test_scoring_decides_by_a_scorer_on_the_rows_held_out(two_blobs):
     assert estimator.best_epoch_ == np.argmax(scores)
     assert estimator.stop_reason_ == "early_stopping"
     assert estimator.n_epochs_ == estimator.best_epoch_ + 6
-    rows = estimator.holdout_
+    rows = estimator.validation_indices_
     restored = roc_auc_score(y[rows] == "yes", estimator.predict_proba(X[rows])[:, 1])
     assert restored == pytest.approx(max(scores))
     assert scores[-1] < max(scores)
@@ -441,7 +441,7 @@ def test_scoring_takes_any_scorer_of_which_more_is_better(scoring, logged, noise
 def test_scoring_without_early_stopping_is_only_written_down(two_blobs):
     X, y = two_blobs
     estimator = make_classifier(validation_fraction=0.4, scoring="accuracy", epochs=3).fit(X, y)
-    rows = estimator.holdout_
+    rows = estimator.validation_indices_
     assert len(estimator.history_["val_accuracy"]) == 3
     expected = accuracy_score(y[rows], estimator.predict(X[rows]))
     assert estimator.history_["val_accuracy"][-1] == pytest.approx(expected)
@@ -452,7 +452,7 @@ def test_scoring_counts_the_rows_by_their_weights(two_blobs):
     weights = np.random.default_rng(3).uniform(0.1, 9, 60)
     estimator = make_classifier(validation_fraction=0.4, scoring="accuracy", epochs=2)
     estimator.fit(X, y, sample_weight=weights)
-    rows = estimator.holdout_
+    rows = estimator.validation_indices_
     predicted = estimator.predict(X[rows])
     expected = accuracy_score(y[rows], predicted, sample_weight=weights[rows])
     assert estimator.history_["val_accuracy"][-1] == pytest.approx(expected)
@@ -941,7 +941,7 @@ def test_a_pickled_estimator_knows_all_that_it_knew(line):
     assert {name: getattr(twin, name) for name in ALL} == ALL
     for name in ("history_", "best_epoch_", "n_epochs_", "stop_reason_", "attempts_"):
         assert getattr(twin, name) == getattr(estimator, name)
-    assert np.array_equal(twin.holdout_, estimator.holdout_)
+    assert np.array_equal(twin.validation_indices_, estimator.validation_indices_)
     assert np.array_equal(twin.predict(line[0]), estimator.predict(line[0]))
     assert twin.fit(*line).history_ == estimator.history_
 

@@ -27,7 +27,7 @@ from sklearn.preprocessing import StandardScaler
 from skguard import GuardedKerasClassifier, GuardedKerasRegressor
 from skguard import _engine as engine
 from skguard._repairs import seeding
-from skguard.exceptions import HoldOutWarning
+from skguard.exceptions import ValidationSetWarning
 from tests.models import build_classifier, build_regressor
 
 ROWS = np.arange(60)
@@ -53,7 +53,7 @@ def make_regressor(**parameters):
 
 def held_out(X, y, fit=None, **parameters):
     """The rows that a classifier holds out."""
-    return make_classifier(**parameters).fit(X, y, **fit or {}).holdout_
+    return make_classifier(**parameters).fit(X, y, **fit or {}).validation_indices_
 
 
 def plain_model(width=4):
@@ -103,7 +103,9 @@ def test_a_float_gives_the_history_of_keras_own_validation_split(share, line):
         history = plain.fit(X, y, epochs=3, verbose=0, validation_split=share).history
     assert metrics_of(estimator) == history
     assert len(history["val_loss"]) == 3
-    assert np.array_equal(estimator.holdout_, ROWS[-len(estimator.holdout_) :])
+    assert np.array_equal(
+        estimator.validation_indices_, ROWS[-len(estimator.validation_indices_) :]
+    )
 
 
 @pytest.mark.parametrize("name", ["fused", "keras"])
@@ -122,29 +124,29 @@ def test_a_float_gives_the_history_of_the_engine_that_splits_itself(name, line):
 @pytest.mark.parametrize("share", [0.2, np.float64(0.2)], ids=["float", "numpy"])
 def test_a_float_holds_out_the_last_rows(share, line):
     estimator = make_regressor(validation_split=share).fit(*line)
-    assert np.array_equal(estimator.holdout_, ROWS[48:])
+    assert np.array_equal(estimator.validation_indices_, ROWS[48:])
 
 
 def test_a_float_for_one_fit_alone_counts_more_than_the_parameter(line):
     estimator = make_regressor(validation_split=0.2).fit(*line, validation_split=0.5)
-    assert np.array_equal(estimator.holdout_, ROWS[30:])
-    assert np.array_equal(estimator.fit(*line).holdout_, ROWS[48:])
+    assert np.array_equal(estimator.validation_indices_, ROWS[30:])
+    assert np.array_equal(estimator.fit(*line).validation_indices_, ROWS[48:])
 
 
 @pytest.mark.parametrize("rule", [0.0, 0, None], ids=repr)
 def test_nothing_is_held_out_unless_it_is_asked_for(rule, blobs):
     estimator = make_classifier(validation_split=rule).fit(*blobs)
-    assert estimator.holdout_ is None
+    assert estimator.validation_indices_ is None
     assert not [name for name in estimator.history_ if name.startswith("val_")]
 
 
 def test_a_float_that_leaves_a_class_out_of_the_hold_out_warns(blobs):
-    with pytest.warns(HoldOutWarning, match=r"classes 0, 1 is among the 12 rows held out"):
+    with pytest.warns(ValidationSetWarning, match=r"classes 0, 1 is among the 12 rows held out"):
         held_out(*blobs, validation_split=0.2)
 
 
 def test_a_float_that_leaves_a_class_out_of_the_training_rows_warns(blobs):
-    with pytest.warns(HoldOutWarning) as warned:
+    with pytest.warns(ValidationSetWarning) as warned:
         held_out(*blobs, validation_split=0.5)
     first, second = (str(warning.message) for warning in warned)
     assert "class 2 is among the 30 rows to train on" in first
@@ -182,7 +184,7 @@ def test_a_splitter_gives_its_first_split(splitter, blobs):
 def test_a_time_series_split_gives_its_last_split(line):
     estimator = make_regressor(validation_split=TimeSeriesSplit(5, gap=2)).fit(*line)
     train, test = list(TimeSeriesSplit(5, gap=2).split(ROWS))[-1]
-    assert np.array_equal(estimator.holdout_, test)
+    assert np.array_equal(estimator.validation_indices_, test)
     assert test[-1] == 59
     assert train[-1] == test[0] - 3  # and the gap is trained on by nobody
 
@@ -209,7 +211,7 @@ def test_an_int_holds_out_one_stratified_fold_for_a_classifier(k, blobs):
 
 def test_an_int_holds_out_one_fold_for_a_regressor(line):
     estimator = make_regressor(validation_split=5).fit(*line)
-    assert np.array_equal(estimator.holdout_, ROWS[:12])
+    assert np.array_equal(estimator.validation_indices_, ROWS[:12])
 
 
 def test_a_list_of_splits_gives_its_first(blobs):
@@ -225,12 +227,14 @@ def test_a_list_of_splits_may_hold_masks(blobs):
 
 def test_a_list_of_splits_serves_every_fit(blobs):
     estimator = make_classifier(validation_split=[(ROWS[::2], ROWS[1::2])])
-    first = estimator.fit(*blobs).holdout_
-    assert np.array_equal(estimator.fit(*blobs).holdout_, first)
+    first = estimator.fit(*blobs).validation_indices_
+    assert np.array_equal(estimator.fit(*blobs).validation_indices_, first)
 
 
 def test_a_splitter_that_leaves_a_class_out_of_the_training_rows_warns(blobs):
-    with pytest.warns(HoldOutWarning, match=r"class 0 is among the 40 rows to train on. Stratify"):
+    with pytest.warns(
+        ValidationSetWarning, match=r"class 0 is among the 40 rows to train on. Stratify"
+    ):
         held_out(*blobs, validation_split=[(ROWS[20:], ROWS[:20])])
 
 
@@ -272,8 +276,8 @@ def test_a_fit_does_not_advance_the_random_state_in_a_splitter(blobs):
     estimator = make_classifier(
         validation_split=ShuffleSplit(1, test_size=0.2, random_state=stream)
     )
-    first = estimator.fit(*blobs).holdout_
-    assert np.array_equal(estimator.fit(*blobs).holdout_, first)
+    first = estimator.fit(*blobs).validation_indices_
+    assert np.array_equal(estimator.fit(*blobs).validation_indices_, first)
     assert stream.randint(1000) == np.random.RandomState(0).randint(1000)
 
 
@@ -282,7 +286,9 @@ def test_a_clone_holds_out_the_same_rows_with_a_splitter_of_its_own(blobs):
     twin = clone(estimator)
     assert twin.validation_split is not estimator.validation_split
     assert repr(twin.validation_split) == repr(estimator.validation_split)
-    assert np.array_equal(twin.fit(*blobs).holdout_, estimator.fit(*blobs).holdout_)
+    assert np.array_equal(
+        twin.fit(*blobs).validation_indices_, estimator.fit(*blobs).validation_indices_
+    )
 
 
 # A fraction: drawn at random
@@ -294,7 +300,7 @@ def test_a_fraction_is_stratified_for_a_classifier(blobs):
 
 
 def test_a_fraction_is_drawn_at_random_for_a_regressor(line):
-    rows = make_regressor(validation_fraction=0.25).fit(*line).holdout_
+    rows = make_regressor(validation_fraction=0.25).fit(*line).validation_indices_
     assert len(set(rows)) == 15
     assert not np.array_equal(np.sort(rows), ROWS[45:])
 
@@ -308,7 +314,7 @@ def test_a_fraction_is_not_stratified_for_several_labels_at_once(rng):
     estimator = make_classifier(validation_fraction=0.2).set_params(
         model=build, loss="binary_crossentropy"
     )
-    assert len(estimator.fit(X, y).holdout_) == 12
+    assert len(estimator.fit(X, y).validation_indices_) == 12
 
 
 def test_the_same_random_state_draws_the_same_rows(blobs):
@@ -321,13 +327,13 @@ def test_the_same_random_state_draws_the_same_rows(blobs):
 def test_the_rows_that_are_held_out_are_not_trained_on(rule, line):
     X, y = line
     estimator = make_regressor(**rule, epochs=2, shuffle=False, engine="keras").fit(X, y)
-    test = estimator.holdout_
+    test = estimator.validation_indices_
     train = np.setdiff1d(ROWS, test)
     assert len(train) + len(test) == 60
     moved = X.copy()
     moved[test] += 100
     other = clone(estimator).fit(moved, y)
-    assert np.array_equal(other.holdout_, test)
+    assert np.array_equal(other.validation_indices_, test)
     assert other.history_["loss"] == estimator.history_["loss"]
     assert other.history_["val_loss"] != estimator.history_["val_loss"]
     evaluated = estimator.model_.evaluate(X[test], y[test], verbose=0)
@@ -338,14 +344,16 @@ def test_the_rows_that_are_held_out_are_not_trained_on(rule, line):
 def test_a_class_too_rare_to_stratify_gives_a_plain_draw_with_a_warning(blobs, dtype):
     X, y = blobs
     y = np.where(ROWS == 59, 3, y).astype(str if dtype is object else dtype).astype(dtype)
-    with pytest.warns(HoldOutWarning, match="3'? has one row only.* without regard to the classes"):
+    with pytest.warns(
+        ValidationSetWarning, match="3'? has one row only.* without regard to the classes"
+    ):
         rows = held_out(X, y, validation_fraction=0.2, random_state=1)
     assert len(rows) == 12
 
 
 def test_a_hold_out_too_small_for_the_classes_is_drawn_plainly_with_a_warning(blobs):
     with pytest.warns(
-        HoldOutWarning, match=r"cannot have rows of each of the 3 classes on both sides"
+        ValidationSetWarning, match=r"cannot have rows of each of the 3 classes on both sides"
     ):
         rows = held_out(*blobs, validation_fraction=0.03)
     assert len(rows) == 2
@@ -478,13 +486,15 @@ def test_weights_are_split_with_the_rows(line):
     assert metrics_of(clone(estimator).fit(X, y)) != expected
 
 
-def test_holdout_counts_rows_of_x_and_none_that_weighs_nothing(line):
+def test_validation_indices_counts_rows_of_x_and_none_that_weighs_nothing(line):
     X, y = line
     weights = np.where(ROWS % 3 == 0, 0.0, 1.0)
     estimator = make_regressor(validation_split=0.25, epochs=2).fit(X, y, sample_weight=weights)
     weighing = np.flatnonzero(weights)
-    assert np.array_equal(estimator.holdout_, weighing[30:])
-    evaluated = estimator.model_.evaluate(X[estimator.holdout_], y[estimator.holdout_], verbose=0)
+    assert np.array_equal(estimator.validation_indices_, weighing[30:])
+    evaluated = estimator.model_.evaluate(
+        X[estimator.validation_indices_], y[estimator.validation_indices_], verbose=0
+    )
     assert evaluated == pytest.approx(estimator.history_["val_loss"][-1], rel=1e-5)
 
 
@@ -520,7 +530,7 @@ def test_a_rule_that_names_rows_names_rows_of_x_whatever_they_weigh(rule, blobs)
 
 def test_x_val_is_validated_with_and_all_of_x_trained_on(blobs, other_blobs):
     estimator = make_classifier(epochs=2).fit(*blobs, X_val=other_blobs[0], y_val=other_blobs[1])
-    assert estimator.holdout_ is None
+    assert estimator.validation_indices_ is None
     evaluated = estimator.model_.evaluate(*other_blobs, verbose=0)
     assert evaluated == pytest.approx(estimator.history_["val_loss"][-1], rel=1e-5)
     assert estimator.history_["loss"] == make_classifier(epochs=2).fit(*blobs).history_["loss"]
@@ -606,7 +616,7 @@ def test_x_val_that_does_not_go_with_x_is_refused(X_val, y_val, message, blobs):
 def test_early_stopping_takes_x_val_and_holds_nothing_else_out(blobs, other_blobs):
     estimator = make_classifier(early_stopping=True, epochs=2)
     estimator.fit(*blobs, X_val=other_blobs[0], y_val=other_blobs[1])
-    assert estimator.holdout_ is None
+    assert estimator.validation_indices_ is None
     plain = make_classifier(epochs=2).fit(*blobs)
     assert estimator.history_["loss"] == plain.history_["loss"]
 
@@ -643,7 +653,7 @@ def test_no_group_is_on_both_sides_in_any_fit_of_a_search_over_a_pipeline(blobs)
     sides = []
 
     def record(pipeline, X, y):
-        sides.append(pipeline["net"].holdout_)
+        sides.append(pipeline["net"].validation_indices_)
         return pipeline.score(X, y)
 
     with config_context(enable_metadata_routing=True):
@@ -658,7 +668,7 @@ def test_no_group_is_on_both_sides_in_any_fit_of_a_search_over_a_pipeline(blobs)
             error_score="raise",
         ).fit(X, y, groups=groups)
     trained_on = [train for train, _ in GroupKFold(3).split(X, y, groups)] * 2
-    sides.append(search.best_estimator_["net"].holdout_)
+    sides.append(search.best_estimator_["net"].validation_indices_)
     for rows, inner in zip([*trained_on, ROWS], sides, strict=True):
         inside, outside = groups[rows][inner], np.delete(groups[rows], inner)
         assert len(inside) >= 9
@@ -674,19 +684,19 @@ def test_rows_sorted_by_label_have_every_class_on_both_sides_in_every_fold(blobs
         make_classifier(early_stopping=True, epochs=2), X, y, cv=cv, return_estimator=True
     )
     for (rows, _), estimator in zip(cv.split(X, y), scores["estimator"], strict=True):
-        assert len(estimator.holdout_) == 4
-        assert set(y[rows][estimator.holdout_]) == {0, 1, 2}
-        assert set(np.delete(y[rows], estimator.holdout_)) == {0, 1, 2}
+        assert len(estimator.validation_indices_) == 4
+        assert set(y[rows][estimator.validation_indices_]) == {0, 1, 2}
+        assert set(np.delete(y[rows], estimator.validation_indices_)) == {0, 1, 2}
         assert len(estimator.history_["val_loss"]) == 2
 
 
 def test_a_failed_fit_leaves_the_hold_out_of_the_last(blobs):
     X, y = blobs
     estimator = make_classifier(validation_fraction=0.2).fit(X, y)
-    before = estimator.holdout_
+    before = estimator.validation_indices_
     with pytest.raises(ValueError, match="NaN"):
         estimator.fit(X * np.nan, y)
-    assert estimator.holdout_ is before
+    assert estimator.validation_indices_ is before
 
 
 def test_classes_weigh_in_training_and_not_among_the_rows_held_out(blobs):
@@ -710,9 +720,9 @@ def test_a_splitter_class_is_refused(blobs):
 
 def test_rows_held_out_of_one_call_to_partial_fit_are_held_out_of_the_next(line):
     estimator = make_regressor(validation_fraction=0.2, random_state=None)
-    rows = [estimator.partial_fit(*line).holdout_.tolist() for _ in range(3)]
+    rows = [estimator.partial_fit(*line).validation_indices_.tolist() for _ in range(3)]
     assert rows[0] == rows[1] == rows[2]
-    assert estimator.fit(*line).holdout_.tolist() != rows[0]
+    assert estimator.fit(*line).validation_indices_.tolist() != rows[0]
 
 
 def test_a_splitter_of_many_splits_makes_one(blobs):

@@ -369,7 +369,7 @@ def test_a_search_refits_on_all_rows_for_the_median_of_the_best_epochs(search, n
     best = search.best_estimator_
     assert 1 <= expected_epochs(search) < 8
     assert best.n_epochs_ == best.epochs == expected_epochs(search)
-    assert getattr(best, "holdout_", None) is None
+    assert getattr(best, "validation_indices_", None) is None
     assert best.stop_reason_ == "max_epochs"
     assert not any(name.startswith("val_") for name in best.history_)
     assert best.batch_size == search.best_params_["batch_size"]
@@ -391,7 +391,7 @@ def test_a_search_over_a_pipeline_refits_the_network_in_it(search, noisy):
     search.set_params(estimator=pipeline, param_grid={"nn__batch_size": [16]}, cv=2).fit(*noisy)
     network = search.best_estimator_["nn"]
     assert network.n_epochs_ == expected_epochs(search)
-    assert getattr(network, "holdout_", None) is None
+    assert getattr(network, "validation_indices_", None) is None
     pickle.loads(pickle.dumps(search.best_estimator_)).predict(noisy[0])
 
 
@@ -405,7 +405,7 @@ def test_a_search_over_transformed_targets_refits_the_network_in_it(line):
     ).fit(*line)
     network = search.best_estimator_.regressor_
     assert network.n_epochs_ == expected_epochs(search)
-    assert getattr(network, "holdout_", None) is None
+    assert getattr(network, "validation_indices_", None) is None
 
 
 @pytest.mark.parametrize(
@@ -422,7 +422,7 @@ def test_parameters_that_are_routed_to_fit_do_not_change_the_refit(routed, noisy
         make_classifier(**routed), {"batch_size": [16]}, cv=2, refit_epochs="best"
     ).fit(*noisy)
     assert search.best_estimator_.n_epochs_ == expected_epochs(search)
-    assert getattr(search.best_estimator_, "holdout_", None) is None
+    assert getattr(search.best_estimator_, "validation_indices_", None) is None
 
 
 def test_a_winner_that_held_nothing_out_is_told_at_the_refit_and_the_results_are_kept(blobs):
@@ -438,5 +438,5 @@ def test_a_winner_that_held_nothing_out_is_told_at_the_refit_and_the_results_are
 def test_without_refit_epochs_the_refit_holds_out_as_the_fits_did(noisy):
     network = make_classifier(epochs=2, validation_fraction=0.3)
     search = GuardedGridSearchCV(network, {"batch_size": [16]}, cv=2).fit(*noisy)
-    assert search.best_estimator_.holdout_ is not None
+    assert search.best_estimator_.validation_indices_ is not None
     assert search.best_estimator_.n_epochs_ == 2

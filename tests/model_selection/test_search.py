@@ -781,7 +781,7 @@ def test_the_refit_trains_all_rows_for_the_median_of_the_best_epochs():
     best = [search.cv_results_[f"split{s}_best_epoch"][search.best_index_] for s in range(3)]
     refitted = search.best_estimator_
     assert refitted.n_epochs_ == np.median(best) + 1
-    assert refitted.holdout_ is None
+    assert refitted.validation_indices_ is None
     assert "val_loss" not in refitted.history_
     assert pickle.loads(pickle.dumps(refitted)).predict(X).shape == (150,)
     assert network.callbacks == [stop]
@@ -794,7 +794,7 @@ def test_the_default_refit_is_that_of_scikit_learn():
     theirs = GridSearchCV(network, {"units": [4]}, cv=2).fit(X, y)
     np.testing.assert_array_equal(ours.predict_proba(X), theirs.predict_proba(X))
     assert ours.best_score_ == theirs.best_score_
-    assert len(ours.best_estimator_.holdout_) == 15
+    assert len(ours.best_estimator_.validation_indices_) == 15
 
 
 @pytest.mark.parametrize("where", ["alone", "pipeline", "target"])

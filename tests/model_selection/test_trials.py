@@ -19,10 +19,10 @@ from skguard.exceptions import (
     FailedTrialError,
     FatalError,
     ForkedProcessError,
+    InputValueError,
     TooManyFailedTrialsError,
     TrialTimeoutError,
     WorkerDiedError,
-    final,
 )
 from skguard.model_selection._fits import Failure
 from skguard.model_selection._trials import FailedTrial, grouped
@@ -247,7 +247,7 @@ def test_a_fit_that_succeeds_at_last_is_completed_and_its_failures_are_on_record
         (FailedTrialError("no"), (Exception,), False),
         (FailedTrialError("no"), (FailedTrialError,), False),
         (ForkedProcessError(), (Exception,), False),
-        (final(ValueError("no")), (Exception,), False),
+        (InputValueError("no"), (Exception,), False),
         (WorkerDiedError(-9), (WorkerDiedError,), True),
         (WorkerDiedError(-9), (TrialTimeoutError,), False),
         (TrialTimeoutError("late"), (TimeoutError,), True),
