@@ -1,7 +1,7 @@
 """KerasTuner's own example of failed trials, on KerasTuner and on skguard, side by side.
 
-A grid of 12 models of 10 epochs each, with 100 rows to validate on, of which the 5 with more than
-1200 parameters raise an error. Both run the same trials; each runs in a process of its own.
+A grid of 12 models of 10 epochs each, with 100 samples to validate on, of which the 5 with more
+than 1200 parameters raise an error. Both run the same trials; each runs in a process of its own.
 
 Needs keras-tuner: ``pip install "skguard[benchmarks]"``.
 """
@@ -108,7 +108,7 @@ def main():
         return
     times = {name: [] for name in RUNS}
     for _ in range(arguments.rounds):
-        told = {}
+        found = {}
         for name in RUNS:
             command = [sys.executable, __file__, "--only", name]
             command += ["--max-retries", str(arguments.max_retries)]
@@ -116,10 +116,10 @@ def main():
             out = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603
             whole = time.perf_counter() - started
             line = next(text for text in out.stdout.splitlines() if text.startswith("RESULT"))
-            _, seconds, told[name] = line.split(" ", 2)
+            _, seconds, found[name] = line.split(" ", 2)
             times[name].append((float(seconds), whole))
-        if told["KerasTuner"] != told["skguard"]:
-            raise SystemExit(f"They ran different trials: {told}")
+        if found["KerasTuner"] != found["skguard"]:
+            raise SystemExit(f"They ran different trials: {found}")
     print(f"{arguments.max_retries} retries, the same 12 trials, the same 7 of them complete\n")
     print(f"{'':12}{'search, s':>12}{'process, s':>12}")
     medians = {}

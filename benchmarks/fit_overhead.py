@@ -1,4 +1,4 @@
-"""What the guards around a fit cost: skguard on Keras's engine, scikeras and plain Keras.
+"""Overhead of a fit: skguard with the engine of Keras, scikeras and plain Keras.
 
     python benchmarks/fit_overhead.py [repeats]
 
@@ -21,7 +21,8 @@ from tensorflow.python.framework.config import is_op_determinism_enabled
 
 from skguard import GuardedKerasRegressor
 
-# scikeras asks only after it has set the variable that the answer depends on.
+# TensorFlow caches the answer at the first call. scikeras first calls it after setting the
+# environment variable that the answer depends on.
 is_op_determinism_enabled()
 
 SEED = 7
@@ -55,8 +56,8 @@ PEERS = {
 }
 
 
-def measure(rows, epochs, repeats):
-    X, y = rng.normal(size=(rows, 10)), rng.normal(size=rows)
+def measure(n_samples, epochs, repeats):
+    X, y = rng.normal(size=(n_samples, 10)), rng.normal(size=n_samples)
     seconds = {name: [] for name in PEERS}
     histories = {name: peer(X, y, epochs) for name, peer in PEERS.items()}  # warms up too
     different = [name for name, history in histories.items() if history != histories["Keras"]]
@@ -72,11 +73,11 @@ def measure(rows, epochs, repeats):
 
 def main():
     repeats = int(sys.argv[1]) if len(sys.argv) > 1 else 5
-    print(f"{'rows':>7} {'epochs':>7}" + "".join(f"{name:>18}" for name in PEERS))
-    for rows, epochs in [(100, 1), (100, 20), (10_000, 3)]:
-        medians = measure(rows, epochs, repeats)
+    print(f"{'samples':>9} {'epochs':>7}" + "".join(f"{name:>18}" for name in PEERS))
+    for n_samples, epochs in [(100, 1), (100, 20), (10_000, 3)]:
+        medians = measure(n_samples, epochs, repeats)
         cells = (f"{s * 1e3:8.0f} ms {s / medians['Keras']:5.2f}x" for s in medians.values())
-        print(f"{rows:>7} {epochs:>7}" + "".join(f"{cell:>18}" for cell in cells))
+        print(f"{n_samples:>9} {epochs:>7}" + "".join(f"{cell:>18}" for cell in cells))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Time of an epoch: ``Model.fit`` and the fused engine, from 50 rows to 200 000.
+"""Time per epoch of ``Model.fit`` and of the fused engine, for 50 to 200 000 samples.
 
     python benchmarks/fit_sizes.py [--quick]
 
-Each line first proves that both give equal histories and weights without shuffling, then
-times an epoch with shuffling and validation on a fifth of the rows: the difference between
-two trainings of different lengths, so that tracing and set-up, which both pay once, do not
-count. Medians of pairs run one after the other.
+For each case, first proves that both give equal histories and weights without shuffling. Then
+measures an epoch with shuffling and validation on a fifth of the samples, as the difference of
+two trainings of different lengths, so that tracing and set-up, which both do once, do not count.
+Prints medians of pairs that run one after the other, and the median of their ratios.
 """
 
 import argparse
@@ -20,7 +20,7 @@ import numpy as np
 
 from skguard import _engine as engine
 
-ROW = "{:15} {:>8} {:>6} {:>10} {:>10} {:>7}"
+LINE = "{:15} {:>8} {:>6} {:>10} {:>10} {:>7}"
 RNG = np.random.default_rng(0)
 
 
@@ -92,10 +92,10 @@ def build(name):
     return made
 
 
-def data_of(name, n_rows):
+def data_of(name, n_samples):
     shape = build(name).input_shape[1:]
-    X = RNG.standard_normal((n_rows, *shape)).astype("float32")
-    return X, (X.reshape(n_rows, -1)[:, 0] > 0).astype("int64")
+    X = RNG.standard_normal((n_samples, *shape)).astype("float32")
+    return X, (X.reshape(n_samples, -1)[:, 0] > 0).astype("int64")
 
 
 def fit_keras(model, X, y, **arguments):
@@ -114,7 +114,7 @@ def prove_equal(name, X, y, batch_size):
     assert all(map(np.array_equal, theirs.get_weights(), ours.get_weights()))
 
 
-def seconds_an_epoch(fit, model, X, y, batch_size, n_epochs):
+def seconds_per_epoch(fit, model, X, y, batch_size, n_epochs):
     seconds = []
     for epochs in (1, 1 + n_epochs):
         started = time.perf_counter()
@@ -125,28 +125,28 @@ def seconds_an_epoch(fit, model, X, y, batch_size, n_epochs):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="up to 10 000 rows, one pair")
+    parser.add_argument("--quick", action="store_true", help="up to 10 000 samples, one pair")
     quick = parser.parse_args().quick
-    print(ROW.format("model", "rows", "batch", "Keras ms", "fused ms", "ratio"))
-    for name, n_rows, batch_size in CASES:
-        if quick and n_rows > 10_000:
+    print(LINE.format("model", "samples", "batch", "Keras ms", "fused ms", "ratio"))
+    for name, n_samples, batch_size in CASES:
+        if quick and n_samples > 10_000:
             continue
-        X, y = data_of(name, n_rows)
+        X, y = data_of(name, n_samples)
         prove_equal(name, X, y, batch_size)
         theirs, ours = build(name), build(name)
         for fit, model in ((fit_keras, theirs), (fit_fused, ours)):
             fit(model, X, y, batch_size=batch_size, epochs=1)
-        n_epochs = 10 if n_rows <= 1_000 else 2
+        n_epochs = 10 if n_samples <= 1_000 else 2
         pairs = []
         for _ in range(1 if quick else 3):
-            keras_seconds = seconds_an_epoch(fit_keras, theirs, X, y, batch_size, n_epochs)
-            fused_epochs = n_epochs * (10 if n_rows <= 1_000 else 1)
-            fused_seconds = seconds_an_epoch(fit_fused, ours, X, y, batch_size, fused_epochs)
+            keras_seconds = seconds_per_epoch(fit_keras, theirs, X, y, batch_size, n_epochs)
+            fused_epochs = n_epochs * (10 if n_samples <= 1_000 else 1)
+            fused_seconds = seconds_per_epoch(fit_fused, ours, X, y, batch_size, fused_epochs)
             pairs.append((keras_seconds, fused_seconds))
         theirs_ms, ours_ms = (1e3 * statistics.median(p) for p in zip(*pairs, strict=True))
         ratio = statistics.median(a / b for a, b in pairs)
         figures = f"{theirs_ms:.1f}", f"{ours_ms:.2f}", f"{ratio:.1f}"
-        print(ROW.format(name, n_rows, batch_size, *figures), flush=True)
+        print(LINE.format(name, n_samples, batch_size, *figures), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Resident memory over 300 fits of a small model.
+"""Measures resident memory over 300 fits of a small model.
 
     python benchmarks/memory.py [fits]
 
-Each estimator runs in a process of its own, one after the other: a fit, a prediction, and
-nothing kept. Prints the memory after 50 fits, at the end, and the growth between the two.
+Each estimator runs in a separate process, one after the other. It is fitted, predicts and is
+discarded. Prints the memory after 50 fits and at the end, and the growth between the two.
 """
 
 import os
@@ -12,7 +12,7 @@ import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-KINDS = ("skguard", "skguard, own layer", "skguard, engine='keras'", "scikeras")
+KINDS = ("skguard", "skguard, custom layer", "skguard, engine='keras'", "scikeras")
 
 
 def resident_megabytes():
@@ -27,14 +27,14 @@ def measure(kind, n_fits):
     rng = np.random.default_rng(0)
     X, y = rng.random((100, 10)), rng.random(100)
 
-    class Own(keras.layers.Layer):
+    class Double(keras.layers.Layer):
         def call(self, x):
             return 2 * x
 
     def build():
         layers = [keras.layers.Dense(64, "relu"), keras.layers.Dense(1)]
-        if kind == "skguard, own layer":
-            layers.insert(1, Own())
+        if kind == "skguard, custom layer":
+            layers.insert(1, Double())
         model = keras.Sequential([keras.Input((10,)), *layers])
         model.compile("adam", "mse", metrics=["mse"])
         return model
@@ -56,7 +56,7 @@ def main():
     n_fits = int(sys.argv[1]) if len(sys.argv) > 1 else 300
     print(f"{'MB after':25} {'50 fits':>9} {f'{n_fits} fits':>9} {'growth':>9} {'per fit':>9}")
     for kind in KINDS:
-        done = subprocess.run(  # noqa: S603 - this very script
+        done = subprocess.run(  # noqa: S603 - this script
             [sys.executable, __file__, "--measure", kind, str(n_fits)],
             capture_output=True,
             text=True,

@@ -1,10 +1,10 @@
-"""What a guarded search costs beside scikit-learn's own on the same fits.
+"""Overhead of a guarded search over scikit-learn's own on the same fits.
 
     python benchmarks/search_overhead.py [--rounds N]
 
 One job: fits that take 0.2 s each, in this process, in pairs. Two jobs: the same search in fresh
 processes, workers' start included, of scikit-learn's loky and of the guarded search, for few long
-fits, for many short ones, and with 160 MB of rows. Proves first that both find the same.
+fits, for many short ones, and with 160 MB of data. Proves first that both find the same.
 """
 
 import argparse
@@ -41,20 +41,20 @@ class Busy(ClassifierMixin, BaseEstimator):
         return np.full(len(X), self.classes_[self.number % len(self.classes_)])
 
 
-def rows(n_rows, n_columns=20):
+def data(n_samples, n_features=20):
     rng = np.random.default_rng(0)
-    X = rng.normal(size=(n_rows, n_columns))
+    X = rng.normal(size=(n_samples, n_features))
     return X, (X[:, 0] > 0).astype(int)
 
 
 CASES = {
     "24 fits of 0.5 s": lambda cls: (
         cls(Busy(0.5), {"number": list(range(8))}, cv=3, n_jobs=2, refit=False),
-        rows(1000),
+        data(1000),
     ),
     "600 fits of 5 ms": lambda cls: (
         cls(Busy(0.005), {"number": list(range(200))}, cv=3, n_jobs=2, refit=False),
-        rows(1000),
+        data(1000),
     ),
     "24 forests": lambda cls: (
         cls(
@@ -64,11 +64,11 @@ CASES = {
             n_jobs=2,
             refit=False,
         ),
-        rows(5000),
+        data(5000),
     ),
     "8 fits on 160 MB": lambda cls: (
         cls(Busy(0.1), {"number": list(range(4))}, cv=2, n_jobs=2, refit=False),
-        rows(1_000_000),
+        data(1_000_000),
     ),
 }
 
@@ -79,7 +79,7 @@ def results(search):
 
 
 def in_this_process(n_rounds):
-    X, y = rows(1000)
+    X, y = data(1000)
     ratios, times = [], {name: [] for name in SEARCHES}
     for number in range(n_rounds + 1):
         found = []
@@ -113,9 +113,9 @@ def in_fresh_processes(n_rounds):
             for name in SEARCHES:
                 command = [sys.executable, __file__, "--alone", case, name]
                 out = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603
-                _, seconds, told = out.stdout.split(" ", 2)
+                _, seconds, scores = out.stdout.split(" ", 2)
                 times[name].append(float(seconds))
-                found.append(told)
+                found.append(scores)
             if found[0] != found[1]:
                 raise SystemExit(f"They found different scores: {found}")
         medians = [statistics.median(times[name]) for name in SEARCHES]

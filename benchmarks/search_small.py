@@ -1,15 +1,15 @@
-"""A search of 16 small fits, the case that looks like a hang, on six libraries side by side.
+"""Times a search of 16 small fits, which may seem to hang, with six libraries.
 
     python benchmarks/search_small.py [--rounds N] [--without PEER ...]
 
-100 rows, 10 features, 5 candidates in 3 folds and a refit, 100 epochs in batches of 32, with
-20 rows of each fit held out: seeds of one question asked again and again. Proves first that
-skguard and plain Keras compute equal histories and weights for the same rows in the same
-order. Then all run the same candidates and folds, each in a fresh process that is timed from
-the first fit on, imports aside: what a library traces and compiles counts. One more line has
-the second search of a process.
+The data have 100 samples and 10 features. The search has 5 candidates, 3 folds and a refit; each
+fit has 100 epochs, batches of 32 samples, and a validation set of 20 samples of 100. Verifies
+first that skguard and plain Keras compute equal histories and weights for the same samples in the
+same order. Then every library runs the same candidates and folds in a fresh process, timed from
+the first fit on: tracing and compiling count, imports do not. An additional line is the second
+search in one process.
 
-Peers are left out where they are not installed: ``pip install "skguard[benchmarks]"``.
+Libraries that are not installed are skipped: ``pip install "skguard[benchmarks]"``.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import KFold, ParameterSampler, RandomizedSearchCV
 from sklearn.neural_network import MLPRegressor
 
-# TensorFlow and torch each bring an LLVM, and one process takes only one.
+# TensorFlow and torch each contain LLVM, and one process can load only one of them.
 if sys.argv[1:3] == ["--alone", "skorch"]:
     import skorch
     import torch
@@ -43,7 +43,7 @@ else:
 RNG = np.random.default_rng(0)
 X = RNG.random((100, 10)).astype("float32")
 Y = RNG.random(100).astype("float32")
-EPOCHS, BATCH, HELD_OUT, PATIENCE = 100, 32, 0.2, 5
+EPOCHS, BATCH, VALIDATION_SPLIT, PATIENCE = 100, 32, 0.2, 5
 CANDIDATES = {"neurons": [32, 64, 128], "learning_rate": [0.001, 0.01, 0.1]}
 
 
@@ -72,12 +72,17 @@ def search(estimator, rename=None):
 def with_scikeras(early):
     from scikeras.wrappers import KerasRegressor
 
-    settings = {"epochs": EPOCHS, "batch_size": BATCH, "validation_split": HELD_OUT, "verbose": 0}
+    settings = {
+        "epochs": EPOCHS,
+        "batch_size": BATCH,
+        "validation_split": VALIDATION_SPLIT,
+        "verbose": 0,
+    }
     search(KerasRegressor(build, neurons=64, learning_rate=0.01, callbacks=stop(early), **settings))
 
 
 class PlainKeras(RegressorMixin, BaseEstimator):
-    """What a hand-written loop over candidates and folds would run."""
+    """The fit and score of a hand-written loop over candidates and folds."""
 
     def __init__(self, neurons=64, learning_rate=0.01, early=False):
         self.neurons, self.learning_rate, self.early = neurons, learning_rate, early
@@ -89,7 +94,7 @@ class PlainKeras(RegressorMixin, BaseEstimator):
             y,
             epochs=EPOCHS,
             batch_size=BATCH,
-            validation_split=HELD_OUT,
+            validation_split=VALIDATION_SPLIT,
             verbose=0,
             callbacks=stop(self.early),
         )
@@ -107,8 +112,8 @@ def with_plain_keras(early):
 
 
 def with_keras_wrapper(early):
-    # Its __sklearn_clone__ loses fit_kwargs, so a search would train one epoch; a subclass
-    # that keeps them is what the comparison needs.
+    # Its __sklearn_clone__ loses fit_kwargs, so that a search would train one epoch only. This
+    # subclass keeps them.
     from keras.wrappers import SKLearnRegressor
 
     class KeepsArguments(SKLearnRegressor):
@@ -120,7 +125,12 @@ def with_keras_wrapper(early):
     def make(X, y, neurons=64, learning_rate=0.01):
         return build(neurons, learning_rate)
 
-    arguments = {"epochs": EPOCHS, "batch_size": BATCH, "validation_split": HELD_OUT, "verbose": 0}
+    arguments = {
+        "epochs": EPOCHS,
+        "batch_size": BATCH,
+        "validation_split": VALIDATION_SPLIT,
+        "verbose": 0,
+    }
     arguments["callbacks"] = stop(early)
     for candidate in ParameterSampler(CANDIDATES, 5, random_state=0):
         for train, test in KFold(3).split(X):
@@ -144,7 +154,7 @@ def with_skorch(early):
         max_epochs=EPOCHS,
         batch_size=BATCH,
         optimizer=torch.optim.Adam,
-        train_split=skorch.dataset.ValidSplit(HELD_OUT, random_state=0),
+        train_split=skorch.dataset.ValidSplit(VALIDATION_SPLIT, random_state=0),
         iterator_train__shuffle=True,
         callbacks=[skorch.callbacks.EarlyStopping(patience=PATIENCE)] if early else None,
         verbose=0,
@@ -158,7 +168,7 @@ def with_mlp(early):
         max_iter=EPOCHS,
         batch_size=BATCH,
         early_stopping=True,
-        validation_fraction=HELD_OUT,
+        validation_fraction=VALIDATION_SPLIT,
         n_iter_no_change=patience,
         random_state=0,
     )
@@ -173,7 +183,7 @@ def with_skguard(early):
             build,
             epochs=EPOCHS,
             batch_size=BATCH,
-            validation_split=HELD_OUT,
+            validation_split=VALIDATION_SPLIT,
             verbose=0,
             random_state=0,
             callbacks=stop(early),
@@ -188,7 +198,7 @@ PEERS = {
     "skorch": with_skorch,
     "MLPRegressor": with_mlp,
     "skguard": with_skguard,
-    "skguard, again": with_skguard,  # the second search of a process, with its graphs at hand
+    "skguard, again": with_skguard,  # the second search in one process, which reuses graphs
 }
 NEEDS = {"scikeras": "scikeras", "skorch": "skorch"}
 
@@ -201,7 +211,7 @@ def prove_equal():
             engine=engine,
             epochs=EPOCHS,
             batch_size=BATCH,
-            validation_split=HELD_OUT,
+            validation_split=VALIDATION_SPLIT,
             shuffle=False,
             verbose=0,
             random_state=0,
@@ -216,7 +226,7 @@ def prove_equal():
 
 
 def time_alone(name, early):
-    """The seconds of one search in a process of its own."""
+    """Run one search in a new process and return its duration in seconds."""
     command = [sys.executable, __file__, "--alone", name, *(["--early"] if early else [])]
     done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603
     return float(done.stdout.splitlines()[-1])
@@ -226,8 +236,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--without", nargs="*", default=[], choices=PEERS)
-    parser.add_argument("--alone", choices=PEERS, help="time this one here, and nothing else")
-    parser.add_argument("--early", action="store_true", help="with --alone: stop early")
+    parser.add_argument("--alone", choices=PEERS, help="time this library only, in this process")
+    parser.add_argument("--early", action="store_true", help="with --alone: use early stopping")
     options = parser.parse_args()
     if options.alone:
         run = PEERS[options.alone]

@@ -1,11 +1,11 @@
-"""Process pools on what a search of long fits meets: workers that are killed, crash and hang.
+"""Process pools and the events of a search of long fits: workers that are killed, crash and hang.
 
     python benchmarks/worker_pools.py
 
 loky's pool of two, as scikit-learn uses it; two loky pools of one, as skguard uses them; and
 pebble's pool of two. In each case one worker gets into trouble while the other has a task that
-takes half a second. Told are what became of that other task, whether it is known what the trouble
-was, and how long it took until the pool had a new worker.
+takes half a second. The table shows what became of that other task, whether the pool reports the
+cause of the trouble, and how long it took until the pool had a new worker.
 
 Needs pebble: ``pip install "skguard[benchmarks]"``.
 """
@@ -100,7 +100,7 @@ POOLS = {"loky, one of two": LokyOfTwo, "loky, two of one": TwoLokysOfOne, "pebb
 
 
 def in_trouble(pool, name):
-    """What became of the other task, what is known of the trouble, and the time to recover."""
+    """Return the fate of the other task, the cause that is reported, and the time to recover."""
     for slot in range(2):
         pool.submit(slot, work, 0).result()
     other = pool.submit(1, work, 0.5)
@@ -157,7 +157,7 @@ def main():
             started = time.perf_counter()
             for _ in range(300):
                 pool.submit(0, work, 0).result()
-            print(f"{name:18}{(time.perf_counter() - started) / 300 * 1e3:.2f} ms a task")
+            print(f"{name:18}{(time.perf_counter() - started) / 300 * 1e3:.2f} ms per task")
     print()
     for library in ("loky", "pebble"):
         answer = "yes" if runs_without_main_guard(library) else "no"

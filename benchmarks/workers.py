@@ -2,8 +2,8 @@
 
     python benchmarks/workers.py [rounds]
 
-48 fits of a network on 2 000 rows. Proves first that the scores are equal. The first round
-with two workers pays for starting them and importing TensorFlow in each.
+48 fits of a network on 2 000 samples. Proves first that the scores are equal. The first round
+with two workers includes starting them and importing TensorFlow in each.
 """
 
 import os

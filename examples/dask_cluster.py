@@ -1,4 +1,4 @@
-"""A search on a cluster of dask: here two processes of this machine, elsewhere many machines.
+"""A search on a dask cluster: here two processes of this machine, elsewhere many machines.
 
 For a cluster that runs already, replace LocalCluster by its address: Client("scheduler:8786").
 Its machines need this package, and the packages that it needs, in the same versions.
@@ -47,7 +47,7 @@ def main():
         cv=3,
         max_retries_per_trial=1,
     )
-    # One thread each: fits of Keras in one process take turns.
+    # One thread each: a lock serializes the Keras fits in one process.
     cluster = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0")
     with cluster, Client(cluster), joblib.parallel_config(backend="dask"):
         search.fit(*load_breast_cancer(return_X_y=True))

@@ -1,8 +1,8 @@
-"""A search in which trials fail, hang and kill their worker, and which ends with all the others.
+"""A search whose trials fail, hang and kill their worker, and which completes all the others.
 
-Two worker processes fit 8 candidates in 2 folds. One candidate raises an error, one runs for ever,
-one kills the process that it runs in. Each costs its own trial; then a summary is printed, and
-the best network is trained again on all rows, for as many epochs as its folds found best.
+Two worker processes fit 8 candidates in 2 folds. One candidate raises an error, one hangs,
+one kills the process that it runs in. Only that trial fails; then a summary is printed, and the
+best network is trained again on all samples, for the number of epochs that was best.
 """
 
 import os
@@ -22,7 +22,7 @@ from skguard.model_selection import GuardedGridSearchCV
 
 def build(meta, units=16):
     if units == 3:
-        raise FailedTrialError("3 units are no good, and a second try would not help")
+        raise FailedTrialError("3 units cannot work, and a second try would not help")
     if units == 5:
         time.sleep(10**6)
     if units == 7:

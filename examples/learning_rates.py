@@ -1,4 +1,4 @@
-"""Learning rates that change during training: by a schedule, by callbacks, and in a search."""
+"""Change the learning rate during training by a schedule or a callback, and search schedules."""
 
 import keras
 from sklearn.datasets import load_digits
@@ -7,7 +7,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
 
 from skguard import GuardedKerasClassifier
-from skguard.schedules import CosineDecay, Cyclical, StepDecay
+from skguard.schedules import Cyclical, EpochCosineDecay, StepDecay
 
 
 def build(meta):
@@ -20,12 +20,12 @@ def build(meta):
     )
 
 
-def network(rate, callbacks=None):
+def network(learning_rate, callbacks=None):
     return GuardedKerasClassifier(
         build,
         loss="sparse_categorical_crossentropy",
         optimizer="adam",
-        optimizer__learning_rate=rate,
+        optimizer__learning_rate=learning_rate,
         callbacks=callbacks,
         validation_fraction=0.2,
         epochs=10,
@@ -36,39 +36,41 @@ def network(rate, callbacks=None):
 
 
 class Halve(keras.callbacks.Callback):
-    """A rule of one's own: assign to the optimizer's rate, and nothing else."""
+    """A custom rule: assigning to the learning rate of the optimizer is all it takes."""
 
     def on_epoch_end(self, epoch, logs=None):
         if epoch % 4 == 3:
-            rate = self.model.optimizer.learning_rate
-            rate.assign(rate / 2)
+            learning_rate = self.model.optimizer.learning_rate
+            learning_rate.assign(learning_rate / 2)
 
 
 X, y = load_digits(return_X_y=True)
 X = MinMaxScaler().fit_transform(X)
-WAYS = {
-    "a wave": network(Cyclical(0.001, peak=0.02, half_cycle=2.5)),
-    "steps": network(StepDecay(0.02, every=3, warmup=1)),
+NETWORKS = {
+    "Cyclical": network(Cyclical(0.001, max_learning_rate=0.02, half_cycle_epochs=2.5)),
+    "StepDecay": network(StepDecay(0.02, decay_epochs=3, warmup_epochs=1)),
     "LearningRateScheduler": network(
         0.02, keras.callbacks.LearningRateScheduler(lambda epoch: 0.02 * 0.8**epoch)
     ),
     "ReduceLROnPlateau": network(0.02, keras.callbacks.ReduceLROnPlateau("val_loss", patience=1)),
-    "a callback": network(0.02, Halve()),
+    "custom callback": network(0.02, Halve()),
 }
-for name, estimator in WAYS.items():
+for name, estimator in NETWORKS.items():
     estimator.fit(X, y)
     rates = " ".join(f"{rate:.4f}" for rate in estimator.history_["learning_rate"][::3])
-    print(f"{name:22} accuracy {estimator.score(X, y):.3f}   rates {rates} ...")
+    print(f"{name:22} accuracy {estimator.score(X, y):.3f}   learning rates {rates} ...")
 
-# A schedule counts epochs, so it means the same for every batch size and fold; what it takes
-# can be searched like any parameter.
+# The schedule counts epochs, so that it is the same for every batch size and fold. Its parameters
+# can be searched like any other.
 search = GridSearchCV(
-    make_pipeline(MinMaxScaler(), network(CosineDecay(0.01, epochs=10, warmup=1))),
+    make_pipeline(
+        MinMaxScaler(), network(EpochCosineDecay(0.01, decay_epochs=10, warmup_epochs=1))
+    ),
     {
-        "guardedkerasclassifier__optimizer__learning_rate__initial": [0.003, 0.03],
+        "guardedkerasclassifier__optimizer__learning_rate__initial_learning_rate": [0.003, 0.03],
         "guardedkerasclassifier__batch_size": [32, 256],
     },
     cv=3,
 ).fit(X, y)
 print(search.best_params_, f"{search.best_score_:.3f}")
-print(CosineDecay(0.03, epochs=10, warmup=1).preview(epochs=10).round(4))
+print(EpochCosineDecay(0.03, decay_epochs=10, warmup_epochs=1).preview(epochs=10).round(4))

@@ -1,4 +1,4 @@
-"""Tune a scaler and a network together, each fold with an early stop of its own."""
+"""Tune a scaler and a network together, with early stopping in each fold."""
 
 import keras
 from scipy.stats import loguniform
@@ -22,8 +22,8 @@ def build(meta, neurons=64, learning_rate=0.01):
     return model
 
 
-class StoppedAt(keras.callbacks.Callback):
-    """Say when each fit ended: this callback is copied fresh for every fold."""
+class EpochCounter(keras.callbacks.Callback):
+    """Records the number of epochs of each fit. Every fit uses a copy of the callback."""
 
     def on_train_end(self, logs=None):
         epochs.append(len(self.model.history.epoch))
@@ -32,7 +32,7 @@ class StoppedAt(keras.callbacks.Callback):
 epochs = []
 network = GuardedKerasRegressor(
     build,
-    callbacks=StoppedAt(),
+    callbacks=EpochCounter(),
     early_stopping=True,
     validation_fraction=0.2,
     n_iter_no_change=5,
@@ -52,7 +52,7 @@ X, y = load_diabetes(return_X_y=True)
 search.fit(X, y)
 
 results = search.cv_results_
-print(f"{'rank':>4} {'R2':>6} {'neurons':>8} {'learning_rate':>14}   stopped after epoch, per fold")
+print(f"{'rank':>4} {'R2':>6} {'neurons':>8} {'learning_rate':>14}   epochs per fold")
 for i in results["rank_test_score"].argsort():
     params = results["params"][i]
     print(
@@ -62,6 +62,6 @@ for i in results["rank_test_score"].argsort():
     )
 best = search.best_estimator_["model"]
 print(
-    f"The best, fitted on all rows, ended for {best.stop_reason_} after {best.n_epochs_} of 100 "
-    f"epochs, with the weights of epoch {best.best_epoch_}."
+    f"The best estimator, refitted, stopped after {best.n_epochs_} of 100 epochs "
+    f"({best.stop_reason_}), with the weights of epoch {best.best_epoch_} (0-based)."
 )

@@ -1,4 +1,4 @@
-"""Go back to earlier weights when the loss rises, in a search and in a training of your own."""
+"""Restore earlier weights when the loss increases, in a search and with ``Model.fit``."""
 
 import keras
 import numpy as np
@@ -24,16 +24,17 @@ def build(meta):
 X, y = load_diabetes(return_X_y=True)
 y = (y - y.mean()) / y.std()
 
-# 1. To the start of the epoch that got worse, by more than a hundredth, and then slower.
-previous = RevertWeights(tolerance=0.01, relative=True, lr_factor=0.5)
-# 2. To the best epoch by the rows held out; training ends there, too.
-best = RevertWeights("val_loss", to="best", patience=2, lr_factor=0.5, max_reverts=5)
+# 1. Restore the start of an epoch in which the loss increased by more than 1 %, and halve the
+#    learning rate.
+previous = RevertWeights(min_delta=0.01, relative=True, factor=0.5)
+# 2. Restore the best epoch on the validation set, also at the end of training.
+best = RevertWeights("val_loss", to="best", patience=2, factor=0.5, max_reverts=5)
 
 network = GuardedKerasRegressor(
     build,
     loss="mse",
     optimizer="sgd",
-    optimizer__learning_rate=0.1,  # too high without one of them
+    optimizer__learning_rate=0.1,  # too high without RevertWeights
     epochs=40,
     validation_fraction=0.2,
     verbose=0,
@@ -52,11 +53,11 @@ for name, score in zip(
 winner = search.best_estimator_[-1]
 for revert in winner.callbacks_[0].reverts_[:3]:
     print(
-        f"epoch {revert.epoch}: {revert.value:.3f} after {revert.reference:.3f}, back to epoch "
-        f"{revert.to_epoch}, rate now {revert.learning_rate:.4f}"
+        f"epoch {revert.epoch}: {revert.value:.3f} is worse than {revert.reference:.3f}, restored "
+        f"epoch {revert.to_epoch}, learning rate {revert.learning_rate:.4f}"
     )
 
-# 3. Without an estimator: it is a callback like any other.
+# 3. Without an estimator, as a callback of Keras.
 model = build({"n_features_in_": X.shape[1]})
 model.compile(keras.optimizers.SGD(0.1), "mse")
 history = model.fit(
@@ -64,6 +65,6 @@ history = model.fit(
     y,
     epochs=20,
     verbose=0,
-    callbacks=[RevertWeights(to="best", lr_factor=0.5)],
+    callbacks=[RevertWeights(to="best", factor=0.5)],
 ).history
-print(f"loss {np.min(history['loss']):.3f} at best, {sum(history['reverted'])} epochs taken back")
+print(f"loss {np.min(history['loss']):.3f} at best, {sum(history['reverted'])} epochs reverted")

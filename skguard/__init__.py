@@ -1,14 +1,12 @@
-"""Keras models that scikit-learn can search, cross-validate and ship."""
+"""scikit-learn compatible estimators for Keras models, with fault-tolerant searches."""
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from skguard._estimators.base import (
-        GuardedKerasBase,
-        GuardedKerasClassifier,
-        GuardedKerasRegressor,
-    )
+    from skguard._estimators.base import GuardedKerasBase
+    from skguard._estimators.classifier import GuardedKerasClassifier
+    from skguard._estimators.regressor import GuardedKerasRegressor
     from skguard._versions import show_versions
     from skguard.exceptions import FailedTrialError, FatalError
 
@@ -25,8 +23,8 @@ _ROOMS = {
     "FailedTrialError": "exceptions",
     "FatalError": "exceptions",
     "GuardedKerasBase": "_estimators.base",
-    "GuardedKerasClassifier": "_estimators.base",
-    "GuardedKerasRegressor": "_estimators.base",
+    "GuardedKerasClassifier": "_estimators.classifier",
+    "GuardedKerasRegressor": "_estimators.regressor",
     "show_versions": "_versions",
 }
 _MODULES = ("callbacks", "exceptions", "model_selection", "plotting", "schedules")

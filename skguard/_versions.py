@@ -1,4 +1,4 @@
-"""What to put into a bug report."""
+"""Versions of Python and of the packages in use, for bug reports."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PACKAGES = (
 
 
 def show_versions() -> None:
-    """Print the versions of Python and of every package that skguard rests on."""
+    """Print the versions of Python, of skguard and of its dependencies, for bug reports."""
     lines = {"python": sys.version.split()[0], "platform": platform.platform()}
     for package in _PACKAGES:
         try:

@@ -1,4 +1,4 @@
-"""The errors and warnings of this package. It imports nothing of the package."""
+"""Error and warning classes. This module imports nothing of the package."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ __all__ = [
     "InputError",
     "InputTypeError",
     "InputValueError",
+    "InvalidScoreError",
     "NotCopyableError",
     "TooManyFailedTrialsError",
     "TrialTimeoutError",
@@ -22,10 +23,10 @@ __all__ = [
 
 
 class InputError(Exception):
-    """Base class of errors about the input, which no retry can avoid.
+    """Base class of errors about parameters and data, which no retry can avoid.
 
-    Raised as `InputValueError` or `InputTypeError`, which are a ``ValueError`` and a
-    ``TypeError``. Neither an estimator nor a guarded search retries a fit that raised one.
+    Raised as `InputValueError`, a ``ValueError``, or as `InputTypeError`, a ``TypeError``.
+    Neither an estimator nor a guarded search retries a fit that raised one.
     """
 
 
@@ -38,48 +39,55 @@ class InputTypeError(InputError, TypeError):
 
 
 class FailedTrialError(Exception):
-    """This setting cannot work: the fit has failed, and trying again would not help.
+    """The fit failed, and trying again with the same parameters would fail as well.
 
-    For model functions and callbacks to raise. A search gives the fit its ``error_score`` and
-    goes on, whatever ``max_retries`` is. The name and the meaning are KerasTuner's.
+    For model functions and callbacks to raise. The fit is not retried, whatever `max_retries`
+    is; a search assigns ``error_score`` to it and continues. Named as in KerasTuner.
     """
 
 
 class FatalError(BaseException):
-    """Nothing can work: the whole search ends here.
+    """Neither this fit nor any other can succeed: the whole search ends.
 
-    For model functions and callbacks to raise. It is no ``Exception``, as KeyboardInterrupt is
-    none, because scikit-learn's searches turn every ``Exception`` in a fit into a score; so it
-    ends any search at once, whatever ``error_score``. Catch it with ``except FatalError``. The
-    name and the meaning are KerasTuner's.
+    For model functions and callbacks to raise. A ``BaseException``, as KeyboardInterrupt is,
+    because scikit-learn's searches catch every ``Exception`` of a fit and assign
+    ``error_score``; so it ends any search. Catch it with ``except FatalError``. Named as in
+    KerasTuner.
     """
 
 
 class FatalValueError(FatalError):
-    """A `FatalError` about a value."""
+    """A `FatalError` caused by an invalid value."""
 
 
 class FatalTypeError(FatalError):
-    """A `FatalError` about a type."""
+    """A `FatalError` caused by an object of an invalid type."""
 
 
 class FatalRuntimeError(FatalError):
-    """A `FatalError` about what happened while running."""
+    """A `FatalError` caused by a failure at run time."""
 
 
 class DivergedError(RuntimeError):
-    """The loss or a weight was not finite any more.
+    """The loss or a weight is no longer finite.
+
+    Raised by ``fit`` if ``on_nan="fail"``, the default.
 
     Parameters
     ----------
     epoch : int
-        In which it was seen, counted from 0.
+        0-based epoch in which it was detected.
     metric : str
-        What was not finite: ``"loss"``, ``"val_loss"`` or the path of a weight.
+        ``"loss"``, ``"val_loss"`` or the path of a weight.
     value : float
-        What it was: NaN or an infinity.
-    learning_rate : float or None
-        At that time, where the optimizer tells it.
+        NaN or an infinity.
+    learning_rate : float, default=None
+        Learning rate in `epoch`. None if the optimizer does not report it.
+
+    Attributes
+    ----------
+    epoch, metric, value, learning_rate
+        The parameters.
     """
 
     def __init__(
@@ -94,54 +102,71 @@ class DivergedError(RuntimeError):
         return (
             f"Training diverged: {self.metric} was {self.value} in epoch {self.epoch}{rate}. Try "
             "a lower learning rate, clipnorm=1.0 in the optimizer, or scaled inputs. "
-            "on_nan='stop' keeps the last finite weights, on_nan='ignore' trains on as Keras does."
+            "on_nan='stop' keeps the last finite weights; on_nan='ignore' continues, as Keras does."
         )
 
 
 class ForkedProcessError(RuntimeError):
-    """TensorFlow was used before this process was forked, and would hang in it for ever."""
+    """TensorFlow was used before this process was forked; using it would hang indefinitely.
+
+    Parameters
+    ----------
+    message : str, default=""
+        Text of the error. If empty, an explanation of the cause and of ways to avoid it.
+    """
 
     def __init__(self, message: str = "") -> None:
         super().__init__(
             message
-            or "This process was forked from one that had used TensorFlow. TensorFlow's threads "
-            "do not live on in a forked process, so that whatever asks it for something hangs for "
-            "ever. Use joblib's loky backend, which is its default, or multiprocessing's 'spawn' "
-            "or 'forkserver' start method; a server that forks must do so before the first fit or "
-            "prediction (gunicorn: without --preload)."
+            or "This process was forked from one that had used TensorFlow. The threads of "
+            "TensorFlow do not exist in a forked process, so that any TensorFlow operation would "
+            "hang indefinitely. Use joblib's loky backend, which is its default, or the 'spawn' "
+            "or 'forkserver' start method of multiprocessing; a server that forks must do so "
+            "before the first fit or prediction (gunicorn: without --preload)."
         )
 
 
 class ValidationSetWarning(UserWarning):
-    """The rows that were held out are not what they should be."""
+    """The validation set is not representative, for example because a class is missing."""
+
+
+class InvalidScoreError(RuntimeError):
+    """The score of a fit is NaN, which ``nan_score="accept"`` of a guarded search allows."""
 
 
 class NotCopyableError(InputTypeError):
-    """An object in the parameters cannot be copied, so no fit could start fresh.
+    """An object in the parameters cannot be copied, so that no fit could start from scratch.
 
     Raised by ``fit``, ``sklearn.base.clone``, ``copy.deepcopy`` and ``pickle``, before any
-    training. The message names the object and says what to pass instead.
+    training. The message names the object and what to pass instead.
     """
 
 
 class TooManyFailedTrialsError(RuntimeError):
-    """A search ended because too many of its trials failed, one after the other.
+    """A search ended because too many consecutive trials failed, or all of them.
 
-    What had finished is in the search's ``cv_results_``, every failure in ``failed_trials_``.
+    Results of finished fits are in ``cv_results_`` of the search, and all failures in
+    ``failed_trials_``.
     """
 
 
 class TrialTimeoutError(TimeoutError):
-    """A fit took longer than ``trial_timeout``; its worker process was killed."""
+    """A fit exceeded `trial_timeout`, and its worker process was killed."""
 
 
 class WorkerDiedError(RuntimeError):
-    """The worker process in which a fit ran is no more: killed, crashed or out of memory.
+    """The worker process of a fit was killed, crashed or ran out of memory.
 
     Parameters
     ----------
+    exitcode : int, default=None
+        As ``multiprocessing.Process.exitcode``: a negative number is that of a signal. None if
+        it is unknown.
+
+    Attributes
+    ----------
     exitcode : int or None
-        As ``multiprocessing.Process.exitcode``: the negative number of a signal; None if unknown.
+        The parameter.
     """
 
     def __init__(self, exitcode: int | None = None) -> None:
@@ -152,7 +177,7 @@ class WorkerDiedError(RuntimeError):
         if self.exitcode is None:
             return "worker died"
         if self.exitcode == -9:
-            return "worker died (signal 9), as one that takes too much memory does"
+            return "worker died (signal 9), possibly because memory ran out"
         if self.exitcode < 0:
             return f"worker died (signal {-self.exitcode})"
         return f"worker died (exit code {self.exitcode})"

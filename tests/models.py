@@ -4,7 +4,7 @@ import keras
 
 
 def build_classifier(meta, units=8):
-    """A model function for any classification, left to the estimator to compile."""
+    """Return a model for any classification, which the estimator compiles."""
     return keras.Sequential(
         [
             keras.Input(meta["X_shape_"][1:]),
@@ -15,6 +15,7 @@ def build_classifier(meta, units=8):
 
 
 def build_regressor(meta, units=8):
+    """Return a model for any regression, which the estimator compiles."""
     return keras.Sequential(
         [
             keras.Input(meta["X_shape_"][1:]),
@@ -25,7 +26,7 @@ def build_regressor(meta, units=8):
 
 
 def make_classifier(model=build_classifier, **parameters):
-    """A classifier that trains for one epoch."""
+    """Return a classifier that trains for one epoch."""
     from skguard import GuardedKerasClassifier
 
     defaults = {
@@ -38,6 +39,7 @@ def make_classifier(model=build_classifier, **parameters):
 
 
 def make_regressor(model=build_regressor, **parameters):
+    """Return a regressor that trains for one epoch."""
     from skguard import GuardedKerasRegressor
 
     defaults = {"loss": "mse", "optimizer": "adam", "verbose": 0, "random_state": 0}

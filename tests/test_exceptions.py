@@ -17,6 +17,7 @@ from skguard.exceptions import (
     InputError,
     InputTypeError,
     InputValueError,
+    InvalidScoreError,
     NotCopyableError,
     TooManyFailedTrialsError,
     TrialTimeoutError,
@@ -29,18 +30,19 @@ EXAMPLES = [
     DivergedError(epoch=0, metric="dense/kernel", value=-float("inf")),
     FailedTrialError("these units do not fit"),
     FailedTrialError("two", {"arguments": 2}),
-    FatalError("all over"),
-    FatalRuntimeError("all over"),
+    FatalError("the search must end"),
+    FatalRuntimeError("the search must end"),
     FatalTypeError("a type"),
     FatalValueError("a value"),
     ForkedProcessError(),
-    ForkedProcessError("another text"),
+    ForkedProcessError("another message"),
     ValidationSetWarning("few samples"),
     InputError("cannot be used"),
     InputTypeError("a type"),
     InputValueError("a value"),
+    InvalidScoreError("The score is NaN."),
     NotCopyableError("names the object"),
-    TooManyFailedTrialsError("3 trials in a row\nand a traceback"),
+    TooManyFailedTrialsError("3 consecutive trials\nand a traceback"),
     TrialTimeoutError("timed out: more than trial_timeout=1 seconds"),
     WorkerDiedError(),
     WorkerDiedError(-9),
@@ -48,11 +50,11 @@ EXAMPLES = [
 ]
 
 
-def test_every_class_has_an_example_here():
+def test_every_class_has_an_example():
     assert {type(example).__name__ for example in EXAMPLES} == set(exceptions.__all__)
 
 
-def test_every_public_class_is_listed():
+def test_every_class_is_in_all():
     classes = {
         name
         for name, value in vars(exceptions).items()
@@ -62,7 +64,7 @@ def test_every_public_class_is_listed():
 
 
 @pytest.mark.parametrize(
-    "travel",
+    "round_trip",
     [
         lambda error: pickle.loads(pickle.dumps(error)),
         lambda error: pickle.loads(pickle.dumps(error, protocol=2)),
@@ -73,8 +75,8 @@ def test_every_public_class_is_listed():
     ids=["pickle", "protocol 2", "cloudpickle", "copy", "deepcopy"],
 )
 @pytest.mark.parametrize("error", EXAMPLES, ids=repr)
-def test_an_error_survives_the_way_home_from_a_worker(error, travel):
-    back = travel(error)
+def test_pickle_and_copy_round_trips(error, round_trip):
+    back = round_trip(error)
     assert type(back) is type(error)
     assert str(back) == str(error) != ""
     assert back.args == error.args
@@ -82,14 +84,14 @@ def test_an_error_survives_the_way_home_from_a_worker(error, travel):
 
 
 @pytest.mark.parametrize("error", EXAMPLES, ids=repr)
-def test_an_error_can_be_made_again_from_its_arguments_alone(error):
+def test_args_suffice_to_construct_an_equal_error(error):
     twin = type(error)(*error.args)
     assert str(twin) == str(error)
     assert vars(twin) == vars(error)
 
 
 @pytest.mark.parametrize("error", EXAMPLES, ids=repr)
-def test_what_is_set_on_an_error_survives_too(error):
+def test_attributes_set_on_an_error_are_pickled(error):
     error = copy.copy(error)
     error.attempts = ["the first", "the second"]
     assert pickle.loads(pickle.dumps(error)).attempts == ["the first", "the second"]
@@ -106,6 +108,7 @@ def test_what_is_set_on_an_error_survives_too(error):
         (InputValueError, ValueError),
         (InputTypeError, InputError),
         (InputValueError, InputError),
+        (InvalidScoreError, RuntimeError),
         (NotCopyableError, InputError),
         (NotCopyableError, TypeError),
         (TooManyFailedTrialsError, RuntimeError),
@@ -117,12 +120,12 @@ def test_what_is_set_on_an_error_survives_too(error):
         (FatalError, BaseException),
     ],
 )
-def test_errors_are_caught_as_what_they_are(cls, base):
+def test_base_classes(cls, base):
     assert issubclass(cls, base)
 
 
 @pytest.mark.parametrize("cls", [FatalError, FatalRuntimeError, FatalTypeError, FatalValueError])
-def test_fatal_errors_are_no_exceptions_that_a_search_would_swallow(cls):
+def test_fatal_errors_are_not_caught_by_except_exception(cls):
     assert not issubclass(cls, Exception)
 
 
@@ -130,19 +133,19 @@ def test_fatal_errors_are_no_exceptions_that_a_search_would_swallow(cls):
     ("exitcode", "text"),
     [
         (None, "worker died"),
-        (-9, "worker died (signal 9), as one that takes too much memory does"),
+        (-9, "worker died (signal 9), possibly because memory ran out"),
         (-11, "worker died (signal 11)"),
         (0, "worker died (exit code 0)"),
         (3, "worker died (exit code 3)"),
     ],
 )
-def test_a_worker_that_died_says_of_what(exitcode, text):
+def test_worker_died_error_reports_the_signal_or_exit_code(exitcode, text):
     error = WorkerDiedError(exitcode)
     assert error.exitcode == exitcode
     assert str(error) == text
 
 
-def test_training_that_diverged_says_where():
+def test_diverged_error_reports_metric_epoch_and_learning_rate():
     text = str(DivergedError(3, "val_loss", float("inf"), 0.1))
     assert "val_loss was inf in epoch 3 at a learning rate of 0.1." in text
     assert "learning rate of" not in str(DivergedError(3, "val_loss", float("inf")))

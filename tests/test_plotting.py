@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-pytest.importorskip("matplotlib", reason="displays draw with matplotlib")
+pytest.importorskip("matplotlib", reason="displays require matplotlib")
 
 import matplotlib
 
@@ -19,8 +19,8 @@ def close_figures():
     plt.close("all")
 
 
-def test_a_schedule_is_drawn_over_epochs():
-    display = LearningRateDisplay.from_schedule(StepDecay(0.4, every=1), 3, 2, color="k")
+def test_from_schedule_draws_learning_rates_over_epochs():
+    display = LearningRateDisplay.from_schedule(StepDecay(0.4, decay_epochs=1), 3, 2, color="k")
     x, y = display.line_.get_data()
     np.testing.assert_allclose(x, [0, 0.5, 1, 1.5, 2, 2.5])
     np.testing.assert_allclose(y, [0.4, 0.4, 0.2, 0.2, 0.1, 0.1])
@@ -29,7 +29,7 @@ def test_a_schedule_is_drawn_over_epochs():
     assert display.line_.get_label() == "StepDecay"
 
 
-def test_a_fit_is_drawn_on_the_axes_given(regressor, line):
+def test_from_estimator_draws_on_the_given_axes(regressor, line):
     _, ax = plt.subplots()
     regressor.set_params(epochs=2).fit(*line)
     display = LearningRateDisplay.from_estimator(regressor, ax=ax)

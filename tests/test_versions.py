@@ -4,7 +4,7 @@ import sklearn
 from skguard import show_versions
 
 
-def test_show_versions_names_what_a_bug_report_needs(capsys):
+def test_show_versions_prints_the_versions_of_dependencies(capsys):
     show_versions()
     shown = capsys.readouterr().out
     assert f"scikit-learn: {sklearn.__version__}" in shown

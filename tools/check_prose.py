@@ -1,10 +1,11 @@
 """Finds phrases that are not the field's usual ones; see "Prose" in CONTRIBUTING.md.
 
-Run without arguments, it reads the package, the tests and the documentation.
+Reads the files and folders that are given, by default the whole project: Python and Markdown.
 """
 
 import re
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 PHRASES = {
@@ -14,8 +15,8 @@ PHRASES = {
     r"\b(a|the|no) share of\b": "fraction of, proportion of",
     r"\b(is|are|was|were) no\b(?! longer)": "is not a valid ..., must be ..., got ...",
     r"\bis none of\b": "must be one of ..., got ...",
-    r"\b[Rr]efus(e|es|ed)\b": "raise if, is rejected",
-    r"(?<![\w`])Give\b": "Pass",
+    r"\brefus(e|es|ed)\b": "raise if, is rejected",
+    r"(?<![\w`])(?-i:Give)\b": "Pass",
     r"\b(whoever|nobody|everyone)\b": "name the component",
     r"\b(tell|tells|told)\b": "report, notify",
     r"\b(say|says) so\b|\basks? for it\b": "report, request; state the fact",
@@ -27,7 +28,7 @@ PHRASES = {
     r"\b(one|once|steps?|batch(es)?|seconds?|times?|values?|lines?|units?|columns?|weights?) "
     r"an? (epoch|batch|call|class|fit|sample|second|split|step)\b": "per epoch, per batch",
     r"\bthe rate\b": "the learning rate",
-    r"(?<!at )\bleast\b": "minimum, fewest",
+    r"(?<!at )\bleast\b(?! populated class)": "minimum, fewest",
     r"\bown layers?\b|\bof the user's\b|\bclass(es)? of (its|their|your) own\b": "custom, "
     "user-defined",
     r"\bcounted from 0\b": "0-based",
@@ -37,28 +38,51 @@ PHRASES = {
     r'"""What\b': "a noun phrase, or a verb in the third person",
 }
 
-READ = ("skguard", "tests", "benchmarks", "examples", "docs", "README.md", "CONTRIBUTING.md")
-NOT_READ = Path(__file__).name
+READ = (
+    "skguard",
+    "tests",
+    "tools",
+    "benchmarks",
+    "examples",
+    "docs",
+    ".github",
+    "README.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+)
+# They list the phrases themselves.
+NOT_READ = ("check_prose.py", "test_check_prose.py")
 
 
 def main(paths: list[str]) -> int:
+    for name in paths:
+        if not Path(name).exists():
+            sys.exit(f"{name} does not exist")
     n_found = 0
     for path in sorted(set(_files(paths or READ))):
-        text = path.read_text(encoding="utf-8")
-        for number, line in enumerate(text.splitlines(), start=1):
-            # A name in code, such as one that no longer exists, may be quoted.
-            prose = re.sub(r"`[^`]*`", "``", line) if path.suffix == ".md" else line
-            for phrase, instead in PHRASES.items():
-                if found := re.search(phrase, prose):
-                    n_found += 1
-                    sys.stdout.write(f"{path}:{number}: {found[0]!r}: use {instead}\n")
+        for number, found, instead in find(path.read_text(encoding="utf-8"), path.suffix):
+            n_found += 1
+            sys.stdout.write(f"{path}:{number}: {found!r}: use {instead}\n")
     return n_found > 0
 
 
-def _files(paths):
+def find(text: str, suffix: str = ".py") -> Iterator[tuple[int, str, str]]:
+    """Yield the line number of each phrase in `text`, the phrase, and what replaces it.
+
+    In Markdown, text in backticks is skipped: a name in code, such as one of an earlier version,
+    may be quoted.
+    """
+    for number, line in enumerate(text.splitlines(), start=1):
+        prose = re.sub(r"`[^`]*`", "``", line) if suffix == ".md" else line
+        for phrase, instead in PHRASES.items():
+            if found := re.search(phrase, prose, re.IGNORECASE):
+                yield number, found[0], instead
+
+
+def _files(paths: Iterable[str]) -> Iterator[Path]:
     for path in map(Path, paths):
         found = [path] if path.is_file() else path.rglob("*")
-        yield from (p for p in found if p.suffix in (".py", ".md") and p.name != NOT_READ)
+        yield from (p for p in found if p.suffix in (".py", ".md") and p.name not in NOT_READ)
 
 
 if __name__ == "__main__":

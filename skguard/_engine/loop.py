@@ -1,163 +1,119 @@
-"""Training with whole epochs inside one graph, and everything around them as in Keras."""
+"""The epoch loop: runs a program, and calls callbacks when and as ``Model.fit`` would."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
-from skguard._engine.monitor import Limits, WatchedCallbacks
-from skguard._engine.selection import UnsuitableError
-from skguard._engine.tensorflow.dataset import Rows
-from skguard._engine.tensorflow.graphs import EpochsGraph, TrainingGraph
+from skguard._engine.monitor import EpochContext, MonitoredCallbacks
+from skguard._engine.plan import Plan
+from skguard._engine.protocol import EpochCall, EpochResult, Program, UnsuitableError
 from skguard._repairs import keras_internals
+from skguard.callbacks._traits import any_overrides, has_trait, traits_of
 
-__all__ = ["Plan", "train"]
+__all__ = ["batches_per_call", "train"]
 
-_SECONDS_A_CALL = 0.25  # within which Ctrl-C and stop flags act
-_SECONDS_AT_RISK = 0.03  # that may be computed in vain, where a callback may stop training
-_BYTES_A_CALL = 64 * 2**20  # for recorded states and orders of rows
+SECONDS_PER_CALL = 0.25  # within which Ctrl-C and stop flags take effect
+BYTES_PER_CALL = 64 * 2**20  # of snapshots and orders of samples
+_SECONDS_AT_RISK = 0.03  # of computation that is discarded when a callback stops training
 
 _BATCH_HOOKS = ("on_batch_begin", "on_batch_end", "on_train_batch_begin", "on_train_batch_end")
 _TEST_HOOKS = ("on_test_begin", "on_test_end")
 _TEST_BATCH_HOOKS = ("on_test_batch_begin", "on_test_batch_end")
 _EPOCH_HOOKS = ("on_epoch_begin", "on_epoch_end")
 
-# Keras's callbacks that read nothing but logs at the end of an epoch, but for the weights and
-# the learning rate, which are put right for them. Exactly these: a subclass may do more.
-_READ_LOGS = (
-    keras.callbacks.History,
-    keras.callbacks.EarlyStopping,
-    keras.callbacks.ReduceLROnPlateau,
-    keras.callbacks.CSVLogger,
-)
 
-
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """How to train: the arguments of ``keras.Model.fit``, which have their meaning there.
-
-    Parameters
-    ----------
-    seed : int
-        Of the order of rows, a new one each epoch that depends on the seed and the epoch.
-    limits : Limits
-        When training has to end before its last epoch.
-    """
-
-    epochs: int
-    initial_epoch: int
-    batch_size: int
-    validation_batch_size: int
-    validation_freq: Any
-    shuffle: bool | str
-    verbose: int | str
-    callbacks: list[keras.callbacks.Callback]
-    seed: int
-    limits: Limits = dataclasses.field(default_factory=Limits)
-
-    def evaluates(self, epoch: int) -> bool:
-        if isinstance(self.validation_freq, int):
-            return (epoch + 1) % self.validation_freq == 0
-        return epoch + 1 in self.validation_freq
-
-    def order(self, epoch: int, n_rows: int) -> np.ndarray:
-        """Which row comes first, second and so on in an epoch."""
-        order = np.arange(n_rows, dtype=np.int32)
-        if not self.shuffle:
-            return order
-        rng = np.random.default_rng([self.seed, epoch])
-        if self.shuffle == "batch":
-            for start in range(0, n_rows, self.batch_size):
-                rng.shuffle(order[start : start + self.batch_size])
-        else:
-            rng.shuffle(order)
-        return order
-
-
-class _Hooks:
-    """Which hooks some callback fills, and so how often Python has to be asked."""
-
-    def __init__(self, callbacks: Sequence[keras.callbacks.Callback]) -> None:
-        self.train_batch = _any_has(callbacks, _BATCH_HOOKS)
-        self.test_batch = _any_has(callbacks, _TEST_BATCH_HOOKS)
-        self.test = self.test_batch or _any_has(callbacks, _TEST_HOOKS)
-        self.bars = [c for c in callbacks if type(c) is keras.callbacks.ProgbarLogger]
-        self.only_reads_logs = not (self.train_batch or self.test or self.bars) and all(
-            type(c) in _READ_LOGS or not _any_has([c], _EPOCH_HOOKS) for c in callbacks
-        )
-        stops = [c for c in callbacks if type(c) is keras.callbacks.EarlyStopping]
-        self.reads_weights = any(c.restore_best_weights for c in stops)
-        self.moves_rate = any(type(c) is keras.callbacks.ReduceLROnPlateau for c in callbacks)
-        self.may_go_back = bool(stops) or self.moves_rate
-
-
-def _any_has(callbacks: Sequence[keras.callbacks.Callback], hooks: Sequence[str]) -> bool:
-    return any(_has(callback, hook) for callback in callbacks for hook in hooks)
-
-
-def _has(callback: keras.callbacks.Callback, hook: str) -> bool:
-    if type(callback) is keras.callbacks.ProgbarLogger:
-        return False  # it is told of every chunk instead
-    if (
-        type(callback) in (keras.callbacks.ModelCheckpoint, keras.callbacks.BackupAndRestore)
-        and hook in _BATCH_HOOKS
-        and callback.save_freq == "epoch"
-    ):
-        return False
-    method = getattr(callback, hook)
-    return getattr(method, "__func__", method) is not getattr(keras.callbacks.Callback, hook)
-
-
-def train(
-    model: keras.Model,
-    borrow: Callable[[], TrainingGraph],
-    rows: Rows,
-    held_out: Rows | None,
-    plan: Plan,
-) -> WatchedCallbacks:
-    """Train `model` as ``Model.fit`` does, callbacks and all.
+def train(model: keras.Model, program: Program, plan: Plan) -> MonitoredCallbacks:
+    """Train `model` as ``Model.fit`` does, callbacks included.
 
     Parameters
     ----------
     model : keras.Model
-    borrow : callable
-        Returns a graph that is bound to the model as it is now. It is called at once, before
-        anything else, and again when a callback has changed what Keras would then trace.
-    rows : Rows
-    held_out : Rows or None
-        What to evaluate on.
+    program : Program
+        Of this model and the data that `plan` is about.
     plan : Plan
 
     Returns
     -------
-    WatchedCallbacks
+    MonitoredCallbacks
         The callbacks, which know why training ended; ``model.history`` is set.
     """
-    return _Training(model, borrow, rows, held_out, plan).run()
+    return _Training(model, program, plan).run()
+
+
+def batches_per_call(seconds_per_batch: float | None) -> int:
+    """Return how many batches to run at once, so that the call ends in `SECONDS_PER_CALL`."""
+    if seconds_per_batch is None:
+        return 1
+    return max(1, int(SECONDS_PER_CALL / max(seconds_per_batch, 1e-9)))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Hooks:
+    """The hooks that some callback overrides, and so how often Python has to be in control.
+
+    Parameters
+    ----------
+    train_batch, test_batch, test : bool
+        Whether a callback overrides a hook of training batches, of validation batches, and of the
+        validation at all.
+    progress_bars : list of keras.callbacks.Callback
+        Called once per call of the program.
+    only_read_logs : bool
+        Whether the callbacks can be called after several epochs have been run.
+    restore_weights : bool
+        Whether a callback copies weights at the end of an epoch.
+    set_learning_rate, stop_early : bool
+    """
+
+    train_batch: bool
+    test_batch: bool
+    test: bool
+    progress_bars: list[keras.callbacks.Callback]
+    only_read_logs: bool
+    restore_weights: bool
+    set_learning_rate: bool
+    stop_early: bool
+
+    @classmethod
+    def of(cls, callbacks: Sequence[keras.callbacks.Callback]) -> _Hooks:
+        train_batch = any_overrides(callbacks, _BATCH_HOOKS)
+        test_batch = any_overrides(callbacks, _TEST_BATCH_HOOKS)
+        test = test_batch or any_overrides(callbacks, _TEST_HOOKS)
+        bars = [c for c in callbacks if traits_of(c).shows_progress]
+        stopping: list[Any] = [c for c in callbacks if traits_of(c).stops_early]
+        return cls(
+            train_batch=train_batch,
+            test_batch=test_batch,
+            test=test,
+            progress_bars=bars,
+            only_read_logs=not (train_batch or test or bars)
+            and all(
+                traits_of(c).reads_only_logs or not any_overrides([c], _EPOCH_HOOKS)
+                for c in callbacks
+            ),
+            restore_weights=any(c.restore_best_weights for c in stopping),
+            set_learning_rate=has_trait(callbacks, "sets_learning_rate"),
+            stop_early=bool(stopping),
+        )
+
+    @property
+    def may_discard_epochs(self) -> bool:
+        """Whether a callback may end training, or change the rest of it, after any epoch."""
+        return self.stop_early or self.set_learning_rate
 
 
 class _Training:
-    def __init__(
-        self,
-        model: keras.Model,
-        borrow: Callable[[], TrainingGraph],
-        rows: Rows,
-        held_out: Rows | None,
-        plan: Plan,
-    ) -> None:
-        self.model, self.rows, self.held_out, self.plan = model, rows, held_out, plan
-        self.borrow, self.graph = borrow, borrow()
-        # Keras traces at the first batch, so what callbacks set before that counts.
-        self.settings: Any = keras_internals.settings(model)
-        self.n_batches = -(-rows.n_rows // plan.batch_size)
-        self.n_test_batches = (
-            0 if held_out is None else -(-held_out.n_rows // plan.validation_batch_size)
-        )
-        self.callbacks = WatchedCallbacks(
+    """State of one training."""
+
+    def __init__(self, model: keras.Model, program: Program, plan: Plan) -> None:
+        self.model, self.program, self.plan = model, program, plan
+        self.n_batches, self.n_validation_batches = plan.n_batches, plan.n_validation_batches
+        self.callbacks = MonitoredCallbacks(
             plan.callbacks,
             model,
             plan.limits,
@@ -165,21 +121,16 @@ class _Training:
             epochs=plan.epochs,
             steps=self.n_batches,
         )
-        self.block = 1
+        self.hooks = _Hooks.of([])
+        self.block_size = 1
 
-    def run(self) -> WatchedCallbacks:
+    def run(self) -> MonitoredCallbacks:
         model, plan = self.model, self.plan
-        model.stop_training = False
-        model.make_train_function()  # a callback may look for it, and use it
-        if self.held_out is not None:
-            model.make_test_function()
-        self.traced = model.train_function
-        self.callbacks.on_train_begin()
-        self.hooks = _Hooks(self.callbacks.callbacks)
+        self._begin()
         last_logs = None
         epoch = keras_internals.initial_epoch(model) or plan.initial_epoch
         while epoch < plan.epochs:
-            n_epochs = self._epochs_a_call(plan.epochs - epoch)
+            n_epochs = self._epochs_per_call(plan.epochs - epoch)
             if n_epochs > 1:
                 n_done, last_logs = self._run_block(epoch, n_epochs)
             else:
@@ -192,224 +143,232 @@ class _Training:
         self.callbacks.on_train_end(logs=last_logs)
         return self.callbacks
 
-    def _epochs_a_call(self, n_left: int) -> int:
-        graph = self.graph
-        hooks = self.hooks
-        if not (hooks.only_reads_logs and isinstance(graph, EpochsGraph)):
-            return 1
-        if self.model.stop_training or self.settings is not None:
-            return 1
-        if self.callbacks.needs_every_epoch:
-            return 1
-        if hooks.moves_rate and not isinstance(self.model.optimizer.learning_rate, keras.Variable):
-            return 1
-        epoch_seconds = self._epoch_seconds()
-        if epoch_seconds is None:
-            return 1
-        at_risk = hooks.may_go_back
-        n = int((_SECONDS_AT_RISK if at_risk else _SECONDS_A_CALL) / epoch_seconds)
-        epoch_bytes = 4 * self.rows.n_rows + (graph.state_bytes() if at_risk else 0)
-        # What one epoch took says little of the next, so there are never many more at once.
-        self.block = min(2 * self.block, n, _BYTES_A_CALL // epoch_bytes)
-        self.block = max(self.block, 1)
-        return min(self.block, n_left)
+    def _begin(self) -> None:
+        model = self.model
+        model.stop_training = False
+        model.make_train_function()  # a callback may look for it, and use it
+        if self.plan.n_validation_samples is not None:
+            model.make_test_function()
+        self.callbacks.on_train_begin()
+        # Looked up now, because on_train_begin may set hooks on an instance.
+        self.hooks = _Hooks.of(self.callbacks.callbacks)
 
-    def _epoch_seconds(self) -> float | None:
-        seconds = self.graph.batch_seconds
+    def _epochs_per_call(self, n_left: int) -> int:
+        seconds = self._seconds_per_epoch()
+        if seconds is None or not self._can_run_several_epochs():
+            return 1
+        discards = self.hooks.may_discard_epochs
+        n_epochs = int((_SECONDS_AT_RISK if discards else SECONDS_PER_CALL) / seconds)
+        order_bytes = 4 * self.plan.n_samples
+        epoch_bytes = order_bytes + (self.program.bytes_per_snapshot if discards else 0)
+        # The duration of one epoch is a poor estimate of the next, so the number only doubles.
+        size = min(2 * self.block_size, n_epochs, BYTES_PER_CALL // epoch_bytes)
+        self.block_size = max(size, 1)
+        return min(self.block_size, n_left)
+
+    def _can_run_several_epochs(self) -> bool:
+        model, hooks = self.model, self.hooks
+        return (
+            hooks.only_read_logs
+            and self.program.runs_whole_epochs
+            and not model.stop_training  # Keras reads it after the first batch
+            and not self.callbacks.needs_every_epoch
+            # Of a schedule it is not known whether a callback has changed it.
+            and not (
+                hooks.set_learning_rate
+                and not isinstance(model.optimizer.learning_rate, keras.Variable)
+            )
+        )
+
+    def _seconds_per_epoch(self) -> float | None:
+        seconds = self.program.seconds_per_batch
         if seconds is None:
             return None
         seconds *= self.n_batches
-        if self.n_test_batches:
-            if self.graph.evaluation_seconds is None:
+        if self.n_validation_batches:
+            validation_seconds = self.program.seconds_per_validation_batch
+            if validation_seconds is None:
                 return None
-            seconds += self.graph.evaluation_seconds * self.n_test_batches
+            seconds += validation_seconds * self.n_validation_batches
         return seconds
 
     def _run_block(self, epoch: int, n_epochs: int) -> tuple[int, dict[str, Any]]:
-        """Run epochs, then tell the callbacks of each as if it had just been run.
+        """Run some epochs, then report each to the callbacks as if it had just been run.
 
         Returns
         -------
         n_done : int
-            How many epochs count: if a callback stops training or moves the learning rate,
-            the model goes back to the end of that epoch.
+            Number of epochs that count: if a callback stops training or sets the learning rate,
+            the model is restored to the end of that epoch.
         logs : dict
             Of the last of these.
         """
-        model, plan, hooks, graph = self.model, self.plan, self.hooks, self.graph
-        assert isinstance(graph, EpochsGraph)
-        evaluates = [
-            self.held_out is not None and plan.evaluates(epoch + i) for i in range(n_epochs)
-        ]
+        plan = self.plan
         n_orders = n_epochs if plan.shuffle else 1
-        result = graph.run(
-            self.rows,
-            self.held_out,
-            orders=np.stack([plan.order(epoch + i, self.rows.n_rows) for i in range(n_orders)]),
+        call = EpochCall(
+            orders=np.stack([plan.order(epoch + i) for i in range(n_orders)]),
             batches=(0, self.n_batches),
-            batch_size=plan.batch_size,
-            evaluate=evaluates,
-            test_batches=(0, self.n_test_batches),
-            test_batch_size=plan.validation_batch_size,
-            record=hooks.may_go_back,
+            validates=[plan.validates(epoch + i) for i in range(n_epochs)],
+            validation_batches=(0, self.n_validation_batches),
+            takes_snapshots=self.hooks.may_discard_epochs,
         )
-        done = 0
+        result = self._call(call)
+        n_done, logs = self._report_block(epoch, call, result)
+        self.callbacks.check_weights()
+        return n_done, logs
+
+    def _report_block(
+        self, epoch: int, call: EpochCall, result: EpochResult
+    ) -> tuple[int, dict[str, Any]]:
+        n_epochs, n_done = len(call.validates), 0
+        learning_rate = None
         logs: dict[str, Any] = {}
-        self.callbacks.weights_are_current = False
-        self.callbacks.rate_is_fixed = not hooks.moves_rate
         try:
-            while done < n_epochs:
-                before = self._rate()
-                self.callbacks.on_epoch_begin(epoch + done)
-                if hooks.reads_weights:
-                    graph.restore(result.states, done, only=model.weights)
-                self.callbacks.steps_ahead = (n_epochs - 1 - done) * self.n_batches
-                logs = dict(result.train[done])
-                if evaluates[done]:
-                    logs |= {f"val_{name}": value for name, value in result.test[done].items()}
-                self.callbacks.on_epoch_end(epoch + done, logs)
-                done += 1
-                if hooks.may_go_back and (model.stop_training or self._rate() != before):
+            while n_done < n_epochs:
+                learning_rate = self._learning_rate()
+                logs = self._report_epoch(epoch, n_done, call, result)
+                n_done += 1
+                if call.takes_snapshots and (
+                    self.model.stop_training or self._learning_rate() != learning_rate
+                ):
                     break
         except BaseException:
-            if hooks.may_go_back and done < n_epochs:
-                graph.restore(result.states, done)
+            if call.takes_snapshots and n_done < n_epochs:
+                self.program.restore(result.snapshots, n_done)
             raise
-        finally:
-            self.callbacks.weights_are_current, self.callbacks.rate_is_fixed = True, False
-            self.callbacks.steps_ahead = 0
-        if done < n_epochs:
-            after = self._rate()
-            graph.restore(result.states, done - 1)
-            if after != before:
-                model.optimizer.learning_rate = after
-        self.callbacks.check_weights()
-        return done, logs
+        if n_done < n_epochs:
+            self._discard_epochs_after(n_done - 1, result, learning_rate)
+        return n_done, logs
 
-    def _rate(self) -> float | None:
-        if not self.hooks.moves_rate:
+    def _report_epoch(
+        self, first_epoch: int, at: int, call: EpochCall, result: EpochResult
+    ) -> dict[str, Any]:
+        """Report the epoch at a place in the block; return its logs."""
+        epoch = first_epoch + at
+        self.callbacks.on_epoch_begin(epoch)
+        if self.hooks.restore_weights:
+            self.program.restore(result.snapshots, at, weights_only=True)
+        logs = dict(result.training[at])
+        if call.validates[at]:
+            logs |= _validation_logs(result.validation[at])
+        context = EpochContext(
+            weights_are_current=False,
+            learning_rate_is_fixed=not self.hooks.set_learning_rate,
+            n_steps_ahead=(len(call.validates) - 1 - at) * self.n_batches,
+        )
+        self.callbacks.on_epoch_end(epoch, logs, context)
+        return logs
+
+    def _discard_epochs_after(self, at: int, result: EpochResult, before: float | None) -> None:
+        """Restore the model to the end of an epoch of the block, but for the learning rate."""
+        after = self._learning_rate()
+        self.program.restore(result.snapshots, at)
+        if after != before:
+            self.model.optimizer.learning_rate = after
+
+    def _learning_rate(self) -> float | None:
+        if not self.hooks.set_learning_rate:
             return None
         return float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
 
     def _run_epoch(self, epoch: int) -> dict[str, Any]:
-        plan = self.plan
-        if not self.graph.runs_epochs:
-            self.model.reset_metrics()
+        self.program.reset_metrics()
         self.callbacks.on_epoch_begin(epoch)
-        order = plan.order(epoch, self.rows.n_rows)[np.newaxis]
-        evaluates = self.held_out is not None and plan.evaluates(epoch)
-        if evaluates and self._fits_one_call():
-            result = self._call(order, (0, self.n_batches), (0, self.n_test_batches))
-            logs, test_logs = result.train[0], result.test[0]
-            self._show(self.n_batches, logs)
-            self.callbacks.on_test_begin()
-            self.callbacks.on_test_end(test_logs)
+        order = self.plan.order(epoch)[np.newaxis]
+        validates = self.plan.validates(epoch)
+        if validates and self._fits_one_call():
+            logs, validation_logs = self._train_and_validate(order)
         else:
             logs = self._train_in_chunks(order)
             if self.callbacks.is_cut:
                 return logs
-            test_logs = self._test_in_chunks(order) if evaluates else {}
-        logs = logs | {f"val_{name}": value for name, value in test_logs.items()}
+            validation_logs = self._validate_in_chunks(order) if validates else {}
+        logs = logs | _validation_logs(validation_logs)
         self.callbacks.on_epoch_end(epoch, logs)
         return logs
 
     def _fits_one_call(self) -> bool:
-        hooks = self.hooks
-        if hooks.train_batch or hooks.test or not self.graph.runs_epochs:
+        if self.hooks.train_batch or self.hooks.test or not self.program.runs_whole_epochs:
             return False
-        if self.model.stop_training or self.settings is not None:
-            return False
-        seconds = self._epoch_seconds()
-        return seconds is not None and seconds < _SECONDS_A_CALL
+        seconds = self._seconds_per_epoch()
+        return not self.model.stop_training and seconds is not None and seconds < SECONDS_PER_CALL
+
+    def _train_and_validate(self, order: np.ndarray) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Run an epoch and its validation in one call."""
+        call = EpochCall(order, (0, self.n_batches), [True], (0, self.n_validation_batches))
+        result = self._call(call)
+        logs, validation_logs = result.training[0], result.validation[0]
+        self._show_progress(self.n_batches, logs)
+        self.callbacks.on_test_begin()
+        self.callbacks.on_test_end(validation_logs)
+        return logs, validation_logs
 
     def _train_in_chunks(self, order: np.ndarray) -> dict[str, Any]:
-        model, batch_hooks = self.model, self.hooks.train_batch
-        steps = model.steps_per_execution
+        model, callbacks, has_hooks = self.model, self.callbacks, self.hooks.train_batch
         logs: dict[str, Any] = {}
         begin = 0
         while begin < self.n_batches:
-            one_execution = batch_hooks or model.stop_training  # after which Keras looks
-            n = steps if one_execution else _chunk(self.graph.batch_seconds)
+            # Keras reads stop_training after each execution of its train function.
+            by_execution = has_hooks or model.stop_training
+            n = self._chunk_size(by_execution, self.program.seconds_per_batch)
             end = min(begin + n, self.n_batches)
-            if batch_hooks:
-                self.callbacks.on_train_batch_begin(begin)
-            logs = self._call(order, (begin, end)).train[0]
-            if batch_hooks:
-                self.callbacks.on_train_batch_end(keras_internals.last_batch_told(begin, n), logs)
-            self._show(end, logs)
+            if has_hooks:
+                callbacks.on_train_batch_begin(begin)
+            logs = self._call(EpochCall(order, (begin, end), [False])).training[0]
+            if has_hooks:
+                callbacks.on_train_batch_end(keras_internals.reported_batch(begin, n), logs)
+            self._show_progress(end, logs)
             begin = end
             if begin < self.n_batches:
-                self.callbacks.look(logs)
+                callbacks.check_within_epoch(logs)
             if model.stop_training:
                 break
         return logs
 
-    def _test_in_chunks(self, order: np.ndarray) -> dict[str, Any]:
-        model, batch_hooks = self.model, self.hooks.test_batch
-        steps = model.steps_per_execution
+    def _validate_in_chunks(self, order: np.ndarray) -> dict[str, Any]:
+        model, callbacks, has_hooks = self.model, self.callbacks, self.hooks.test_batch
         model.stop_evaluating = False
-        self.callbacks.on_test_begin()
-        if not self.graph.runs_epochs:
-            model.reset_metrics()
+        callbacks.on_test_begin()
+        self.program.reset_metrics()
         logs: dict[str, Any] = {}
         begin = 0
-        nothing = (self.n_batches, self.n_batches)
-        while begin < self.n_test_batches:
-            one_execution = batch_hooks or model.stop_evaluating
-            n = steps if one_execution else _chunk(self.graph.evaluation_seconds)
-            end = min(begin + n, self.n_test_batches)
-            if batch_hooks:
-                self.callbacks.on_test_batch_begin(begin)
-            logs = self._call(order, nothing, (begin, end)).test[0]
-            if batch_hooks:
-                self.callbacks.on_test_batch_end(keras_internals.last_batch_told(begin, n), logs)
+        no_training = (self.n_batches, self.n_batches)
+        while begin < self.n_validation_batches:
+            by_execution = has_hooks or model.stop_evaluating
+            n = self._chunk_size(by_execution, self.program.seconds_per_validation_batch)
+            end = min(begin + n, self.n_validation_batches)
+            if has_hooks:
+                callbacks.on_test_batch_begin(begin)
+            logs = self._call(EpochCall(order, no_training, [True], (begin, end))).validation[0]
+            if has_hooks:
+                callbacks.on_test_batch_end(keras_internals.reported_batch(begin, n), logs)
             begin = end
-            if begin < self.n_test_batches and not self.callbacks.is_cut:
-                self.callbacks.look({})
-            if model.stop_evaluating or self.callbacks.is_cut:
+            if begin < self.n_validation_batches and not callbacks.is_cut:
+                callbacks.check_within_epoch({})
+            if model.stop_evaluating or callbacks.is_cut:
                 break
-        self.callbacks.on_test_end(logs)
+        callbacks.on_test_end(logs)
         return logs
 
-    def _call(
-        self, order: np.ndarray, batches: tuple[int, int], test_batches: tuple[int, int] = (0, 0)
-    ) -> Any:
-        self._keep_up()
-        return self.graph.run(
-            self.rows,
-            self.held_out,
-            orders=order,
-            batches=batches,
-            batch_size=self.plan.batch_size,
-            evaluate=[test_batches[0] < test_batches[1]],
-            test_batches=test_batches,
-            test_batch_size=self.plan.validation_batch_size,
-        )
+    def _chunk_size(self, by_execution: bool, seconds_per_batch: float | None) -> int:
+        if by_execution:
+            steps: int = self.model.steps_per_execution
+            return steps
+        return batches_per_call(seconds_per_batch)
 
-    def _keep_up(self) -> None:
-        """Take another graph where Keras would trace anew: a callback has seen to that."""
-        model = self.model
-        changed = self.settings not in (None, keras_internals.settings(model))
-        self.settings = None
-        if not changed and model.train_function is self.traced:
-            return
-        model.make_train_function(force=changed)
-        self.traced = model.train_function
+    def _call(self, call: EpochCall) -> EpochResult:
         try:
-            self.graph = self.borrow()
+            return self.program.run(call)
         except UnsuitableError as error:
             raise RuntimeError(
-                f"A callback has changed the model so that {error}, which this engine cannot "
-                "train. Use engine='keras'."
+                f"A callback has changed the model during training, and this engine cannot train "
+                f"it any more: {error}. Pass engine='keras'."
             ) from error
 
-    def _show(self, n_batches: int, logs: dict[str, Any]) -> None:
-        for bar in self.hooks.bars:
+    def _show_progress(self, n_batches: int, logs: dict[str, Any]) -> None:
+        for bar in self.hooks.progress_bars:
             bar.on_train_batch_end(n_batches - 1, dict(sorted(logs.items())))
 
 
-def _chunk(batch_seconds: float | None) -> int:
-    """How many batches to run at a call."""
-    if batch_seconds is None:
-        return 1
-    return max(1, int(_SECONDS_A_CALL / max(batch_seconds, 1e-9)))
+def _validation_logs(logs: dict[str, Any]) -> dict[str, Any]:
+    return {f"val_{name}": value for name, value in logs.items()}

@@ -1,62 +1,116 @@
-"""Why training ends: what is watched while the epochs run, in either engine."""
+"""Monitoring of a training, in either engine: time, numbers that are not finite, best epoch."""
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
+import enum
 import math
 import time
-import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
+from skguard._engine.divergence import WeightCheck
 from skguard._repairs import keras_internals
-from skguard.callbacks._revert_weights import RevertWeights
-from skguard.callbacks._traits import traits_of
+from skguard._suggestions import did_you_mean
+from skguard._warnings import warn
+from skguard.callbacks._traits import Traits, has_trait, monitored_metric, traits_of
 from skguard.exceptions import DivergedError, InputValueError
 
-__all__ = ["ON_NAN", "Limits", "WatchedCallbacks", "uses_monitor"]
+__all__ = [
+    "ON_NAN",
+    "EpochContext",
+    "Limits",
+    "MonitoredCallbacks",
+    "OnNan",
+    "StopReason",
+    "uses_monitor",
+]
 
-ON_NAN = ("fail", "stop", "ignore")
+# Interval at which the loss and the time are checked within an epoch. Keras keeps the loss on the
+# device between two epochs, and each check transfers it.
+_SECONDS_BETWEEN_CHECKS = 0.25
 
-_SECONDS_BETWEEN_LOOKS = 0.25  # at the loss, where Keras would otherwise not convert it
 
-# What decides by a monitored value; Keras's take one that is NaN for the best if it is the first.
-_TAKE_NAN_FOR_BEST = (
-    keras.callbacks.EarlyStopping,
-    keras.callbacks.ReduceLROnPlateau,
-    keras.callbacks.ModelCheckpoint,
-)
-_MONITORS = (*_TAKE_NAN_FOR_BEST, RevertWeights)
+class OnNan(str, enum.Enum):
+    """Values of the parameter ``on_nan``: the consequence of numbers that are not finite."""
+
+    FAIL = "fail"
+    STOP = "stop"
+    IGNORE = "ignore"
+
+    __str__ = str.__str__
+
+
+ON_NAN = tuple(choice.value for choice in OnNan)
+
+
+class StopReason(str, enum.Enum):
+    """Why a training ended."""
+
+    MAX_EPOCHS = "max_epochs"
+    EARLY_STOPPING = "early_stopping"
+    TIME_BUDGET = "time_budget"
+    DIVERGED = "diverged"
+    CALLBACK = "callback"
+
+    __str__ = str.__str__
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Limits:
-    """When training has to end.
+    """When training has to end before its last epoch.
 
     Parameters
     ----------
-    on_nan : {"fail", "stop", "ignore"}
-        What follows when the loss or a weight is not finite.
-    deadline : float or None
-        What ``time.monotonic()`` says when time is up.
+    on_nan : {"fail", "stop", "ignore"}, default="ignore"
+        What to do when the loss or a weight is not finite: raise `DivergedError`, end training
+        with the weights of the last finite epoch, or nothing.
+    deadline : float or None, default=None
+        Time at which training ends, on the clock of ``time.monotonic()``, in seconds.
     """
 
-    on_nan: str = "ignore"
+    on_nan: str = OnNan.IGNORE.value
     deadline: float | None = None
 
     def is_over(self) -> bool:
+        """Whether the deadline has passed."""
         return self.deadline is not None and time.monotonic() >= self.deadline
 
 
-class WatchedCallbacks(keras.callbacks.CallbackList):
-    """Keras's list of callbacks, and an eye on what Keras lets pass.
+@dataclasses.dataclass(frozen=True, slots=True)
+class EpochContext:
+    """How the state of the model relates to the epoch that is reported to the callbacks.
 
-    An epoch that is not whole, because time was up, or whose numbers are not finite, is not
-    told to the callbacks: it is in no history, and cannot be the best one.
+    The defaults hold where the callbacks are called right after the epoch. An engine that runs
+    several epochs at once reports them afterwards, when the model is ahead.
+
+    Parameters
+    ----------
+    weights_are_current : bool, default=True
+        Whether the weights are those at the end of the epoch. If not, the engine calls
+        `MonitoredCallbacks.check_weights` after the last of the epochs.
+    learning_rate_is_fixed : bool, default=False
+        Whether no callback can have changed the learning rate since the last epoch.
+    n_steps_ahead : int, default=0
+        Number of gradient steps that the optimizer has taken since the end of the epoch.
+    """
+
+    weights_are_current: bool = True
+    learning_rate_is_fixed: bool = False
+    n_steps_ahead: int = 0
+
+
+_RIGHT_AFTER_EPOCH = EpochContext()
+
+
+class MonitoredCallbacks(keras.callbacks.CallbackList):
+    """List of callbacks that ends training where Keras would not.
+
+    An epoch that is not whole because time was up, or whose numbers are not finite, is not
+    reported to the callbacks: it is in no history, and cannot be the best one.
 
     Parameters
     ----------
@@ -70,16 +124,11 @@ class WatchedCallbacks(keras.callbacks.CallbackList):
     Attributes
     ----------
     n_epochs : int
-        How many whole epochs there were.
-    weights_are_current : bool
-        Whether the model is as after the epoch that the callbacks are told of. Whoever runs
-        several epochs at once says so, and calls `check_weights` afterwards.
-    rate_is_fixed : bool
-        Whether no callback can have changed the learning rate since the last epoch.
-    steps_ahead : int
-        By how many gradient steps the optimizer is past that epoch.
+        Number of whole epochs.
+    is_cut : bool
+        Whether the current epoch has to end now, and does not count.
     learning_rates : list of float
-        The rate of the last step of each epoch, where the optimizer tells it.
+        Learning rate of the last step of each epoch, if the optimizer reports it.
     """
 
     callbacks: list[keras.callbacks.Callback]
@@ -101,46 +150,32 @@ class WatchedCallbacks(keras.callbacks.CallbackList):
             **params,
         )
         self.n_epochs = 0
-        self.weights_are_current = True
-        self.rate_is_fixed = False
-        self.steps_ahead = 0
+        self.is_cut = False
         self.learning_rates: list[float] = []
         self._limits = limits
-        self._reason: str | None = None
-        self._epoch = 0
-        self._is_cut = False
-        self._looked = time.monotonic()
-        self._checked: set[int] = set()  # monitors whose name was found among the logs
-        self._has_seen_number: set[int] = set()
-        self._has_seen_nan: set[int] = set()
-        self._lowest_loss: tuple[float, int] | None = None
+        # A callback may repair a loss that is not finite, and decides then.
+        self._is_strict = limits.on_nan != OnNan.IGNORE and not has_trait(
+            self.callbacks, "tolerates_nan"
+        )
+        self._stop_reason: StopReason | None = None
+        self._checked_at = time.monotonic()
+        self._weights: WeightCheck | None = None
+        self._metrics = _MonitoredMetrics(self.callbacks)
         self._first_epoch: int | None = None
-        self._weights: list[Any] = []  # which were finite when training began
-        self._finite: list[np.ndarray] | None = None
-        self._told: list[keras.callbacks.Callback] = []
-        self._each = keras.callbacks.LambdaCallback(on_epoch_end=self._end_epoch)
+        self._epoch = 0
+        self._lowest_loss: tuple[float, int] | None = None
 
     def on_train_begin(self, logs: Any = None) -> None:
         super().on_train_begin(logs)
-        if self._limits.on_nan != "ignore":
-            # A mask, say, may be infinite on purpose.
-            weights = [v for v in self.model.weights if "float" in str(v.dtype)]
-            self._weights = [v for v in weights if not _not_finite(v)]
-        self._keep_finite()
+        if self._limits.on_nan != OnNan.IGNORE:
+            self._weights = WeightCheck(self.model)
+        self._save_if_finite()
 
     def on_train_end(self, logs: Any = None) -> None:
-        # Where early stopping restores weights, these are the last word.
-        self.callbacks = sorted(self.callbacks, key=lambda c: not isinstance(c, RevertWeights))
+        self.callbacks = sorted(self.callbacks, key=lambda c: traits_of(c).order_at_end)
         super().on_train_end(logs)
         self.check_weights()
-        for callback in self.callbacks:
-            if id(callback) in self._has_seen_nan - self._has_seen_number:
-                warnings.warn(
-                    f"monitor={callback.monitor!r} of {type(callback).__name__} was NaN in every "
-                    "epoch, so that it had nothing to go by.",
-                    ConvergenceWarning,
-                    stacklevel=2,
-                )
+        self._metrics.warn_of_nan()
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         if self._first_epoch is None:
@@ -150,235 +185,274 @@ class WatchedCallbacks(keras.callbacks.CallbackList):
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         super().on_train_batch_end(batch, logs)
-        if batch + 1 != self.params.get("steps") and self._is_time_to_look():
-            self.look(logs)
+        if batch + 1 != self.params.get("steps") and self._is_time_to_check():
+            self.check_within_epoch(logs)
 
     def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
         super().on_test_batch_end(batch, logs)
-        if not self._is_cut and self._limits.is_over():
-            self._cut("time_budget")
-        if self._is_cut:
+        if not self.is_cut and self._limits.is_over():
+            self._cut(StopReason.TIME_BUDGET)
+        if self.is_cut:
             self.model.stop_evaluating = True
 
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        if not self._is_cut and self._is_strict:
+    def on_epoch_end(
+        self, epoch: int, logs: Any = None, context: EpochContext = _RIGHT_AFTER_EPOCH
+    ) -> None:
+        if not self.is_cut and self._is_strict:
             self._check_losses(logs or {})
-            if self.weights_are_current and not self._is_cut:
+            if context.weights_are_current and not self.is_cut:
                 self.check_weights()
-        if self._is_cut:
+        if self.is_cut:
             return
-        self._keep_finite()  # a callback may spoil them, or put them right
-        everyone = self.callbacks
-        self._told, self.callbacks = everyone, [self._each]
-        try:
-            super().on_epoch_end(epoch, logs)
-        finally:
-            self.callbacks = everyone
+        self._save_if_finite()  # before callbacks, which may make weights infinite
+        self._call_epoch_end(epoch, logs, context)
         if not self._is_strict:
             self.check_weights()
         self.n_epochs += 1
-        self._keep_finite()
+        self._save_if_finite()  # and after them, as they may set the weights
         is_last = epoch + 1 == self.params.get("epochs")
         if self._limits.is_over() and not self.model.stop_training and not is_last:
-            self._reason = "time_budget"
+            self._stop_reason = StopReason.TIME_BUDGET
             self.model.stop_training = True
 
-    def _end_epoch(self, epoch: int, logs: dict[str, Any]) -> None:
-        rate = self._rate()
-        if rate is not None:
-            self.learning_rates.append(rate)
-        for callback in self._told:
-            if uses_monitor(callback):
-                self._check_monitor(callback, epoch, logs)
-                if isinstance(callback, _TAKE_NAN_FOR_BEST) and not self._may_see(callback, logs):
-                    continue
-            callback.on_epoch_end(epoch, logs)
-        loss = _number(logs.get("val_loss"))
+    def _call_epoch_end(self, epoch: int, logs: Any, context: EpochContext) -> None:
+        """Let the base class convert the logs, and call each callback as `_notify` does.
+
+        The base class waits for batch hooks that run in threads and converts the logs by private
+        functions (keras.src.utils.python_utils, keras 3.8 to 3.15), and then calls the callbacks
+        in its list: here a single one, which stands for all.
+        """
+        callbacks = self.callbacks
+
+        def notify(epoch: int, logs: dict[str, Any]) -> None:
+            self._notify(callbacks, epoch, logs, context)
+
+        self.callbacks = [keras.callbacks.LambdaCallback(on_epoch_end=notify)]
+        try:
+            super().on_epoch_end(epoch, logs)
+        finally:
+            self.callbacks = callbacks
+
+    def _notify(
+        self,
+        callbacks: Sequence[keras.callbacks.Callback],
+        epoch: int,
+        logs: dict[str, Any],
+        context: EpochContext,
+    ) -> None:
+        learning_rate = self._learning_rate(context)
+        if learning_rate is not None:
+            self.learning_rates.append(learning_rate)
+        for callback in callbacks:
+            if self._metrics.can_be_called(callback, epoch, logs):
+                callback.on_epoch_end(epoch, logs)
+        loss = _as_float(logs.get("val_loss"))
         if not math.isnan(loss) and (self._lowest_loss is None or loss < self._lowest_loss[0]):
             self._lowest_loss = (loss, epoch)
 
-    def _rate(self) -> float | None:
+    def _learning_rate(self, context: EpochContext) -> float | None:
         optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
         schedule = keras_internals.schedule_of(optimizer)
         if schedule is not None:
-            steps = keras_internals.steps_taken(optimizer) - self.steps_ahead
-            return _number(schedule(max(steps - 1, 0)))
-        if self.rate_is_fixed and self.learning_rates:
+            n_steps = keras_internals.steps_taken(optimizer) - context.n_steps_ahead
+            return _as_float(schedule(max(n_steps - 1, 0)))
+        if context.learning_rate_is_fixed and self.learning_rates:
             return self.learning_rates[-1]
-        rate = getattr(optimizer, "learning_rate", None)
-        return float(_array(rate)) if isinstance(rate, keras.Variable) else None
+        learning_rate = getattr(optimizer, "learning_rate", None)
+        if not isinstance(learning_rate, keras.Variable):
+            return None
+        return float(keras_internals.values_of(learning_rate))
 
     @property
-    def stop_reason(self) -> str:
-        """Why training ended, in a word of `skguard`'s."""
-        if self._reason is not None:
-            return self._reason
+    def stop_reason(self) -> StopReason:
+        """Why training ended."""
+        if self._stop_reason is not None:
+            return self._stop_reason
         if not self.model.stop_training:
-            return "max_epochs"
-        stopped = [
-            c
-            for c in self.callbacks
-            if isinstance(c, keras.callbacks.EarlyStopping) and c.stopped_epoch > 0
-        ]
-        return "early_stopping" if stopped else "callback"
+            return StopReason.MAX_EPOCHS
+        if any(callback.stopped_epoch > 0 for callback in self._early_stopping()):
+            return StopReason.EARLY_STOPPING
+        return StopReason.CALLBACK
+
+    @property
+    def has_early_stopping(self) -> bool:
+        """Whether an early-stopping callback decides which epoch is the best."""
+        return bool(self._early_stopping())
 
     @property
     def best_epoch(self) -> int | None:
-        """Which epoch was the best, counted from the first of this training.
+        """The best epoch, counted from the first one of this training, 0-based.
 
-        By the early stopping whose weights the model ends with, or else by ``val_loss``.
+        As the early stopping has it whose weights the model ends with, or else the epoch with the
+        lowest ``val_loss``. None if there is neither.
         """
         if self._first_epoch is None:
             return None
-        stops = [c for c in self.callbacks if isinstance(c, keras.callbacks.EarlyStopping)]
-        if stops:
-            # The last that restores its weights has the last word on the model.
-            stop = max(enumerate(stops), key=lambda s: (s[1].restore_best_weights, s[0]))[1]
-            if getattr(stop, "best", None) is None or self.n_epochs == 0:
+        callbacks = self._early_stopping()
+        if callbacks:
+            # All are called when training ends, so the last one that restores weights decides.
+            _, decides = max(enumerate(callbacks), key=lambda c: (c[1].restore_best_weights, c[0]))
+            if getattr(decides, "best", None) is None or self.n_epochs == 0:
                 return None
-            return int(stop.best_epoch) - self._first_epoch
+            return int(decides.best_epoch) - self._first_epoch
         return None if self._lowest_loss is None else self._lowest_loss[1] - self._first_epoch
 
-    @property
-    def is_cut(self) -> bool:
-        """Whether the epoch that runs is to end here, and not to count."""
-        return self._is_cut
-
-    @property
-    def _is_strict(self) -> bool:
-        """Whether a loss that is not finite ends training, and no callback puts it right."""
-        return self._limits.on_nan != "ignore" and not any(
-            traits_of(callback).tolerates_nan for callback in self.callbacks
-        )
+    def _early_stopping(self) -> list[Any]:
+        return [callback for callback in self.callbacks if traits_of(callback).stops_early]
 
     @property
     def needs_every_epoch(self) -> bool:
-        """Whether the model must be as after an epoch when the callbacks are told of it."""
-        return self._limits.on_nan == "stop"
+        """Whether epochs must be reported right after they were run.
 
-    def look(self, logs: Any) -> None:
-        """See in the middle of an epoch whether it has to end."""
+        To go back to the last finite epoch, its state is copied when it is reported.
+        """
+        return self._limits.on_nan == OnNan.STOP
+
+    def check_within_epoch(self, logs: Any) -> None:
+        """Check loss and time between two batches of an epoch, and cut it if it has to end."""
         if self._is_strict:
             self._check_losses(logs or {})
-        if not self._is_cut and self._limits.is_over():
-            self._cut("time_budget")
+        if not self.is_cut and self._limits.is_over():
+            self._cut(StopReason.TIME_BUDGET)
 
-    def _is_time_to_look(self) -> bool:
+    def _is_time_to_check(self) -> bool:
         now = time.monotonic()
-        if now - self._looked < _SECONDS_BETWEEN_LOOKS and not self._limits.is_over():
+        if now - self._checked_at < _SECONDS_BETWEEN_CHECKS and not self._limits.is_over():
             return False
-        self._looked = now
+        self._checked_at = now
         return True
 
     def _check_losses(self, logs: dict[str, Any]) -> None:
         for name in ("loss", "val_loss"):
-            value = _number(logs[name]) if name in logs else 0.0
+            value = _as_float(logs[name]) if name in logs else 0.0
             if not math.isfinite(value):
                 self._diverge(name, value)
                 return
 
     def check_weights(self) -> None:
-        """See whether the model's weights are finite."""
-        if self._limits.on_nan == "ignore":
-            return
-        wrong = self._weight_that_is_not_finite()
-        if wrong is not None:
-            self._diverge(*wrong)
+        """Check whether the model's weights are finite, unless that is ignored."""
+        found = None if self._weights is None else self._weights.first_not_finite()
+        if found is not None:
+            path, value = found
+            self._diverge(f"the weight {path}", value)
 
-    def _weight_that_is_not_finite(self) -> tuple[str, float] | None:
-        for variable in self._weights:
-            wrong = _not_finite(variable)
-            if wrong:
-                return f"the weight {variable.path}", wrong[0]
-        return None
+    def _save_if_finite(self) -> None:
+        if self._weights is not None and self._limits.on_nan == OnNan.STOP:
+            self._weights.save_if_finite()
 
     def _diverge(self, name: str, value: float) -> None:
-        rate = getattr(self.model.optimizer, "learning_rate", None)
-        error = DivergedError(self._epoch, name, value, _number(rate) if rate is not None else None)
-        if self._limits.on_nan == "fail":
+        learning_rate = getattr(self.model.optimizer, "learning_rate", None)
+        error = DivergedError(
+            self._epoch, name, value, None if learning_rate is None else _as_float(learning_rate)
+        )
+        if self._limits.on_nan == OnNan.FAIL:
             raise error
-        if self._finite is not None:
-            for variable, values in zip(self._all_variables(), self._finite, strict=False):
-                variable.assign(values)
-        self._cut("diverged")
-        warnings.warn(
+        if self._weights is not None:
+            self._weights.restore()
+        self._cut(StopReason.DIVERGED)
+        warn(
             f"{str(error).partition(' Try')[0]} Training stopped there, and the weights are those "
             f"of the last finite epoch{'' if self.n_epochs else ': the ones it began with'}.",
             ConvergenceWarning,
-            stacklevel=2,
         )
 
-    def _keep_finite(self) -> None:
-        if self._limits.on_nan == "stop" and self._weight_that_is_not_finite() is None:
-            self._finite = [np.copy(_array(v)) for v in self._all_variables()]
-
-    def _all_variables(self) -> list[Any]:
-        model = self.model
-        return [*model.variables, *(model.optimizer.variables if model.optimizer else [])]
-
-    def _cut(self, reason: str) -> None:
-        self._is_cut = True
-        self._reason = reason
+    def _cut(self, reason: StopReason) -> None:
+        self.is_cut = True
+        self._stop_reason = reason
         self.model.stop_training = True
 
-    def _check_monitor(
+
+class _MonitoredMetrics:
+    """Checks of the metrics that callbacks monitor.
+
+    Keras warns once per epoch about a metric that is not logged, or not at all, and its callbacks
+    take a first value of NaN as the best one, so that nothing is better afterwards.
+
+    Parameters
+    ----------
+    callbacks : list of keras.callbacks.Callback
+    """
+
+    def __init__(self, callbacks: Sequence[keras.callbacks.Callback]) -> None:
+        self._callbacks = callbacks
+        # Looked up once: `can_be_called` is on the path of every epoch.
+        self._traits: dict[int, Traits] = {
+            id(callback): traits
+            for callback in callbacks
+            if (traits := traits_of(callback)).monitors
+        }
+        self._found: set[int] = set()  # callbacks whose metric was logged
+        self._seen_number: set[int] = set()
+        self._seen_nan: set[int] = set()
+
+    def can_be_called(
         self, callback: keras.callbacks.Callback, epoch: int, logs: dict[str, Any]
+    ) -> bool:
+        """Whether to report an epoch to a callback.
+
+        Raises
+        ------
+        InputValueError
+            If it monitors a metric that is not logged.
+        """
+        traits = self._traits.get(id(callback))
+        if traits is None:
+            return True
+        monitor = monitored_metric(callback)
+        if monitor is None:
+            return True
+        self._check_is_logged(callback, monitor, epoch, logs)
+        return not traits.keeps_first_nan or self._is_comparable(callback, monitor, logs)
+
+    def _check_is_logged(
+        self, callback: keras.callbacks.Callback, monitor: str, epoch: int, logs: dict[str, Any]
     ) -> None:
-        if id(callback) in self._checked:
+        if id(callback) in self._found:
             return
-        monitor = callback.monitor
         if monitor in logs:
-            self._checked.add(id(callback))
+            self._found.add(id(callback))
             return
-        was_evaluated = any(name.startswith("val_") for name in logs)
-        scores = {getattr(callback, "logged_as", None) for callback in self._told}
+        was_validated = any(name.startswith("val_") for name in logs)
+        scores = {getattr(callback, "logged_as", None) for callback in self._callbacks}
         is_known = monitor[4:] in logs or monitor in scores
-        if monitor.startswith("val_") and not was_evaluated and is_known:
-            return  # validation_freq: it comes with another epoch
-        closest = difflib.get_close_matches(monitor, logs, n=3, cutoff=0.5)
-        advice = f" Did you mean {' or '.join(map(repr, closest))}?" if closest else ""
+        if monitor.startswith("val_") and not was_validated and is_known:
+            return  # with validation_freq, another epoch will have it
+        advice = did_you_mean(monitor, logs, cutoff=0.5)
         raise InputValueError(
             f"monitor={monitor!r} of {type(callback).__name__} is not among the values logged "
             f"in epoch {epoch}: {sorted(logs)}.{advice}"
         )
 
-    def _may_see(self, callback: keras.callbacks.Callback, logs: dict[str, Any]) -> bool:
-        """Whether a value is fit to be compared: Keras would take a first NaN as the best."""
-        if callback.monitor not in logs:
-            return False  # an epoch without validation, of which Keras would warn each time
-        if id(callback) not in self._has_seen_number:
-            if math.isnan(_number(logs[callback.monitor])):
-                self._has_seen_nan.add(id(callback))
+    def _is_comparable(
+        self, callback: keras.callbacks.Callback, monitor: str, logs: dict[str, Any]
+    ) -> bool:
+        if monitor not in logs:
+            return False  # an epoch without validation, about which Keras would warn each time
+        if id(callback) not in self._seen_number:
+            if math.isnan(_as_float(logs[monitor])):
+                self._seen_nan.add(id(callback))
                 return False
-            self._has_seen_number.add(id(callback))
+            self._seen_number.add(id(callback))
         return True
+
+    def warn_of_nan(self) -> None:
+        """Warn of callbacks whose metric was never a number."""
+        for callback in self._callbacks:
+            if id(callback) in self._seen_nan - self._seen_number:
+                warn(
+                    f"monitor={callback.monitor!r} of {type(callback).__name__} was NaN in every "
+                    "epoch, so the callback did nothing.",
+                    ConvergenceWarning,
+                )
 
 
 def uses_monitor(callback: Any) -> bool:
-    """Whether `callback` is one that is known to decide by the value of its ``monitor``."""
-    if isinstance(callback, keras.callbacks.ModelCheckpoint) and not callback.save_best_only:
-        return False
-    return isinstance(callback, _MONITORS) and isinstance(callback.monitor, str)
+    """Whether a callback compares the metric named by its ``monitor`` between epochs."""
+    return monitored_metric(callback) is not None
 
 
-def _not_finite(variable: Any) -> list[float]:
-    """One of a variable's values that are not finite, if there are any."""
-    values = _array(variable)
-    if values.dtype.kind == "V":  # bfloat16, of which NumPy knows nothing
-        values = values.astype("float32")
-    is_finite = np.isfinite(values)
-    return [] if is_finite.all() else [float(values[~is_finite][0])]
-
-
-def _array(variable: Any) -> np.ndarray:
-    """The values of a Keras variable, without a copy where they lie in the main memory."""
-    if keras.config.backend() == "tensorflow":
-        return variable.value.numpy()  # keras.ops.convert_to_numpy takes a copy
-    return keras.ops.convert_to_numpy(variable.value)
-
-
-def _number(value: Any) -> float:
-    """A logged value as a float; 0 for what is no number, such as a matrix."""
+def _as_float(value: Any) -> float:
+    """Return a logged value as a float; 0 if it is not a single number, such as a matrix."""
     if isinstance(value, float | int):
         return float(value)
     if value is None:

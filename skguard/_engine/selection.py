@@ -1,95 +1,139 @@
-"""Which engine a fit can have."""
+"""Selection of the engine: the conditions that have nothing to do with the backend."""
 
 from __future__ import annotations
 
+import enum
 import numbers
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import keras
 
+from skguard._engine import backends
+from skguard._engine.protocol import Backend, UnsuitableError
 from skguard._repairs import keras_internals
+from skguard.exceptions import InputValueError
 
-__all__ = ["ENGINES", "UnsuitableError", "check_engine", "check_model", "check_training"]
+__all__ = ["ENGINES", "Engine", "backend_for_prediction", "backend_for_training", "check_engine"]
 
-ENGINES = ("auto", "fused", "keras")
 
-# What Keras runs a training or a prediction through. A model that overrides one of them
-# wants to be asked.
+class Engine(str, enum.Enum):
+    """Values of the parameter ``engine``."""
+
+    AUTO = "auto"
+    FUSED = "fused"
+    KERAS = "keras"
+
+    __str__ = str.__str__
+
+
+ENGINES = tuple(engine.value for engine in Engine)
+
+# Methods of keras.Model that training or prediction goes through. A model that overrides one of
+# them expects it to be called.
 _TRAINING_METHODS = ("fit", "evaluate", "make_train_function", "make_test_function")
 _PREDICTION_METHODS = ("predict", "make_predict_function")
 
-
-class UnsuitableError(Exception):
-    """The fused engine cannot do this as Keras would; the message says why, in a clause."""
+_LARGEST = 2**31 - 1  # counters in graphs have 32 bits
 
 
 def check_engine(engine: Any) -> None:
-    """Raise if `engine` is not the name of one.
+    """Raise if `engine` is not the name of an engine.
 
     Raises
     ------
-    ValueError
+    InputValueError
     """
     if engine not in ENGINES:
-        raise ValueError(f"engine={engine!r} is not an engine. Choose one of {list(ENGINES)}.")
+        raise InputValueError(
+            f"engine={engine!r} is not a valid engine. Pass one of {', '.join(map(repr, ENGINES))}."
+        )
 
 
-def check_training(model: keras.Model, arguments: dict[str, Any]) -> None:
-    """Raise if the fused engine cannot train `model` with these ``fit`` arguments.
+def backend_for_training(model: keras.Model, arguments: Mapping[str, Any]) -> Backend[Any]:
+    """Return the backend that can train `model` with some arguments of ``Model.fit``.
+
+    Parameters
+    ----------
+    model : keras.Model
+    arguments : mapping of str to object
+        All arguments of ``Model.fit`` but the data.
 
     Raises
     ------
     UnsuitableError
+        If there is none.
     """
-    check_model(model, _TRAINING_METHODS)
+    backend = _backend_for(model, _TRAINING_METHODS)
+    _check_counts(arguments)
+    _check_data(arguments)
+    return backend
+
+
+def _check_counts(arguments: Mapping[str, Any]) -> None:
+    """Check the arguments that are numbers of epochs, of batches or of samples."""
     for name in ("steps_per_epoch", "validation_steps"):
-        if arguments.get(name) is not None:
-            raise UnsuitableError(f"{name} is given, which counts batches across epochs")
+        if arguments[name] is not None:
+            raise UnsuitableError(f"{name}={arguments[name]!r} counts batches across epochs")
     for name in ("max_epochs", "max_steps_per_epoch"):
         if getattr(keras.config, name, lambda: None)():
             raise UnsuitableError(f"keras.config.{name}() is set")
     for name in ("epochs", "initial_epoch", "batch_size", "validation_batch_size"):
-        if not isinstance(arguments.get(name), numbers.Integral | None):
-            raise UnsuitableError(f"{name}={arguments[name]!r} is no whole number")
-        if (arguments.get(name) or 0) >= 2**31:
-            raise UnsuitableError(f"{name}={arguments[name]!r} is too large")
-    if not isinstance(arguments.get("validation_freq"), int | list):
-        raise UnsuitableError(f"validation_freq={arguments.get('validation_freq')!r}")
-    held_out = arguments.get("validation_data")
-    if held_out is not None and not (
-        isinstance(held_out, tuple | list) and 2 <= len(held_out) <= 3
+        _check_number(name, arguments[name])
+    if not isinstance(arguments["validation_freq"], int | list):
+        raise UnsuitableError(f"validation_freq={arguments['validation_freq']!r}")
+
+
+def _check_data(arguments: Mapping[str, Any]) -> None:
+    """Check the arguments that are data, or about its order."""
+    validation_data = arguments["validation_data"]
+    if validation_data is not None and not (
+        isinstance(validation_data, tuple | list) and 2 <= len(validation_data) <= 3
     ):
-        raise UnsuitableError(f"validation_data is a {type(held_out).__name__}")
-    if arguments.get("shuffle") not in (True, False, "batch"):
-        raise UnsuitableError(f"shuffle={arguments.get('shuffle')!r}")
+        raise UnsuitableError(f"validation_data is a {type(validation_data).__name__}")
+    if arguments["shuffle"] not in (True, False, "batch"):
+        raise UnsuitableError(f"shuffle={arguments['shuffle']!r}")
+    if arguments["class_weight"] is not None and arguments["sample_weight"] is not None:
+        raise UnsuitableError("class_weight and sample_weight are both given")
 
 
-def check_model(model: keras.Model, methods: Iterable[str] = _PREDICTION_METHODS) -> None:
-    """Raise if the fused engine cannot run `model` because of how it is made or compiled.
+def _check_number(name: str, value: Any) -> None:
+    if not isinstance(value, numbers.Integral | None):
+        raise UnsuitableError(f"{name}={value!r} is not an integer")
+    if value is not None and int(value) > _LARGEST:
+        raise UnsuitableError(f"{name}={value!r} is too large")
+
+
+def backend_for_prediction(model: keras.Model) -> Backend[Any]:
+    """Return the backend that can predict with `model`.
 
     Raises
     ------
     UnsuitableError
+        If there is none.
     """
-    if keras.config.backend() != "tensorflow":
-        raise UnsuitableError(f"Keras's backend is {keras.config.backend()}")
-    import tensorflow as tf
+    backend = _backend_for(model, _PREDICTION_METHODS)
+    if not model.built:
+        raise UnsuitableError("the model is not built")
+    return backend
 
+
+def _backend_for(model: keras.Model, methods: Iterable[str]) -> Backend[Any]:
+    backend = backends.current()
     for name in methods:
         if name in vars(model) or getattr(type(model), name) is not getattr(keras.Model, name):
-            raise UnsuitableError(f"the model has its own {name}()")
+            raise UnsuitableError(f"the model overrides {name}()")
     if not isinstance(getattr(model, "steps_per_execution", 1), numbers.Integral):
         raise UnsuitableError(f"steps_per_execution={model.steps_per_execution!r}")
-    if model.run_eagerly or tf.config.functions_run_eagerly():
-        raise UnsuitableError("the model runs eagerly")
-    if keras_internals.has_distribution(model):
-        raise UnsuitableError("the model is distributed")
+    if model.run_eagerly:
+        raise UnsuitableError("run_eagerly=True")
     for layer in keras_internals.all_layers(model):
         if getattr(layer, "stateful", False):
-            raise UnsuitableError(f"layer {layer.name!r} carries its state from batch to batch")
+            raise UnsuitableError(f"layer {layer.name!r} has stateful=True")
     if any(shape and shape[0] is not None for shape in _input_shapes(model)):
-        raise UnsuitableError("the model wants batches of one size")
+        raise UnsuitableError("the inputs of the model have a fixed batch size")
+    backend.check(model)
+    return backend
 
 
 def _input_shapes(model: keras.Model) -> list[Any]:

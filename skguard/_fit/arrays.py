@@ -10,12 +10,12 @@ import numpy as np
 import scipy.sparse
 from sklearn.utils.validation import check_array, check_consistent_length, validate_data
 
-__all__ = ["TrainingData", "check_features", "check_target", "check_weights"]
+__all__ = ["Samples", "check_features", "check_target", "check_weights"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class TrainingData:
-    """Validated rows.
+class Samples:
+    """Validated samples.
 
     Parameters
     ----------
@@ -32,44 +32,47 @@ class TrainingData:
     def __len__(self) -> int:
         return int(self.X.shape[0])
 
-    def rows_that_weigh(self) -> np.ndarray:
-        """The rows that weigh something: scikit-learn's estimators in effect drop the others."""
+    def weighted_indices(self) -> np.ndarray:
+        """Return the indices of samples with nonzero weight.
+
+        In scikit-learn, a sample of weight 0 has the same effect as one that is not there.
+        """
         if self.sample_weight is None:
             return np.arange(len(self))
         return np.flatnonzero(self.sample_weight)
 
-    def take(self, rows: np.ndarray) -> TrainingData:
-        """Some of the rows, or all of them without a copy."""
-        if len(rows) == len(self) and np.array_equal(rows, np.arange(len(rows))):
+    def take(self, indices: np.ndarray) -> Samples:
+        """Return the samples at `indices`: all of them, in order, without a copy."""
+        if len(indices) == len(self) and np.array_equal(indices, np.arange(len(indices))):
             return self
-        y = None if self.y is None else self.y[rows]
-        weights = None if self.sample_weight is None else self.sample_weight[rows]
-        return TrainingData(self.X[rows], y, weights)
+        y = None if self.y is None else self.y[indices]
+        weights = None if self.sample_weight is None else self.sample_weight[indices]
+        return Samples(self.X[indices], y, weights)
 
 
 def check_features(estimator: Any, X: Any, *, reset: bool) -> Any:
-    """Validate `X` and set, or check, what `estimator` knows of its features.
+    """Validate `X`, and set or check the attributes that describe its features.
 
     Parameters
     ----------
     estimator : estimator
-        Gets ``n_features_in_`` and ``feature_names_in_`` where `reset` is true.
+        ``n_features_in_`` and ``feature_names_in_`` are set on it if `reset` is true.
     X : array-like, sparse matrix or array, or dataframe of shape (n_samples, n_features, ...)
-        Any number of dimensions from 2. Sparse input of any format becomes CSR with sorted
-        indices, which is the order that TensorFlow wants.
+        Two or more dimensions. Sparse input of any format becomes CSR with sorted indices, the
+        order that TensorFlow requires.
     reset : bool
-        Whether this is the first data that the estimator sees.
+        Whether to set the attributes, as in the first call to ``fit``, or to check against them.
 
     Returns
     -------
     ndarray or scipy.sparse.csr_matrix or scipy.sparse.csr_array
-        Numeric dtypes are kept; text that spells numbers becomes Keras's float type.
+        Numeric dtypes are kept; strings that represent numbers become Keras's float type.
 
     Raises
     ------
     ValueError
-        If X is empty, not numeric, has NaN or infinite values or too large ones for Keras's
-        float type, or does not have the features of the first data.
+        If X is empty or not numeric, has values that are NaN, infinite or too large for Keras's
+        float type, or has other features than the data that the estimator was fitted on.
     """
     floatx = keras.config.floatx()
     kind = getattr(getattr(X, "dtype", None), "kind", "")
@@ -82,9 +85,7 @@ def check_features(estimator: Any, X: Any, *, reset: bool) -> Any:
         dtype=floatx if kind in {"O", "U", "S"} else "numeric",
     )
     if X.dtype.kind not in "biuf":
-        raise ValueError(
-            f"X has dtype {X.dtype}, which no network can take. Convert it to numbers first."
-        )
+        raise ValueError(f"X must be numeric, got dtype {X.dtype}. Convert it to numbers first.")
     _check_range("X", X, floatx)
     if X.dtype.kind == "f" and X.dtype.itemsize > 8:
         X = X.astype(floatx)
@@ -93,8 +94,8 @@ def check_features(estimator: Any, X: Any, *, reset: bool) -> Any:
         X.sort_indices()
     if not reset and X.shape[2:] != estimator.X_shape_[2:]:
         raise ValueError(
-            f"X has rows of shape {X.shape[1:]}, but {type(estimator).__name__} was fitted on "
-            f"rows of shape {estimator.X_shape_[1:]}."
+            f"X has samples of shape {X.shape[1:]}, but {type(estimator).__name__} was fitted on "
+            f"samples of shape {estimator.X_shape_[1:]}."
         )
     return X
 
@@ -105,30 +106,30 @@ def _check_range(name: str, array: Any, floatx: str) -> None:
         return
     if values.size and max(values.max(), -values.min()) > np.finfo(floatx).max:
         raise ValueError(
-            f"Input {name} contains infinity or a value too large for dtype('{floatx}'), which is "
-            f"what Keras computes in. Scale {name}, or call keras.config.set_floatx('float64')."
+            f"Input {name} contains infinity or a value too large for dtype('{floatx}'), Keras's "
+            f"float type. Scale {name}, or call keras.config.set_floatx('float64')."
         )
 
 
 def check_target(estimator: Any, X: Any, y: Any, *, numeric: bool, classes: bool) -> np.ndarray:
-    """Validate `y`, and that it has as many rows as `X` where X is given.
+    """Validate `y`, and that it has as many samples as `X` if X is given.
 
     Parameters
     ----------
     estimator : estimator
-        For messages.
+        Its name is part of the messages.
     X : array or None
     y : array-like or dataframe of shape (n_samples,) or (n_samples, n_outputs, ...)
     numeric : bool
-        Whether y must be numbers, as a regressor's.
+        Whether y must be numeric, as for a regressor.
     classes : bool
-        Whether y holds classes, and so has at most two dimensions.
+        Whether y holds class labels, and so has at most two dimensions.
 
     Raises
     ------
     ValueError
         If y is missing, empty, not finite, too large for Keras's float type, of another length
-        than X, of labels that cannot be compared, or not numbers where these are needed.
+        than X, not numeric although it must be, or has labels that cannot be sorted.
     """
     name = type(estimator).__name__
     if y is None:
@@ -141,7 +142,7 @@ def check_target(estimator: Any, X: Any, y: Any, *, numeric: bool, classes: bool
             y = as_array.astype(keras.config.floatx())
         except (ValueError, TypeError) as error:
             raise ValueError(
-                f"{name} predicts numbers, and y holds {as_array.ravel().tolist()[0]!r}. "
+                f"y of {name} must be numeric, got {as_array.ravel().tolist()[0]!r}. "
                 "Use GuardedKerasClassifier for labels, or convert y."
             ) from error
     y = check_array(
@@ -155,47 +156,50 @@ def check_target(estimator: Any, X: Any, y: Any, *, numeric: bool, classes: bool
     )
     if numeric:
         if y.dtype.kind not in "biuf":
-            raise ValueError(
-                f"{name} predicts numbers, and y has dtype {y.dtype}. Convert y first."
-            )
+            raise ValueError(f"y of {name} must be numeric, got dtype {y.dtype}. Convert y first.")
         _check_range("y", y, keras.config.floatx())
     if classes and y.dtype.kind == "O":
-        _check_one_kind(name, y)
+        _check_one_type(name, y)
     if X is not None:
         check_consistent_length(X, y)
     return y
 
 
-def _check_one_kind(name: str, y: np.ndarray) -> None:
+def _check_one_type(name: str, y: np.ndarray) -> None:
     try:
         np.unique(y)
     except TypeError as error:
-        kinds = sorted({type(label).__name__ for label in y.flat})
+        types = sorted({type(label).__name__ for label in y.flat})
         raise ValueError(
-            f"y has labels of different kinds, {', '.join(kinds)}, which {name} cannot sort. "
-            "Give labels of one kind, such as y.astype(str)."
+            f"y has labels of different types, {', '.join(types)}, which {name} cannot sort. "
+            "Pass labels of one type, such as y.astype(str)."
         ) from error
 
 
-def check_weights(sample_weight: Any, rows: Any) -> np.ndarray | None:
+def check_weights(sample_weight: Any, samples: Any) -> np.ndarray | None:
     """Validate `sample_weight` and copy it into Keras's float type.
 
     Parameters
     ----------
     sample_weight : None, number, or array-like of shape (n_samples,)
-        A number is everyone's weight.
-    rows : array-like of shape (n_samples, ...)
-        What is weighed.
+        A number is the weight of every sample.
+    samples : array-like of shape (n_samples, ...)
+        Determines the number of samples.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,) or None
+        A copy.
 
     Raises
     ------
     ValueError
-        If the shape is another, a weight is not finite, or all weights are zero.
+        If the shape is not ``(n_samples,)``, a weight is not finite, or all weights are zero.
     """
-    if sample_weight is None or rows is None:  # whoever checks the rows says so
+    if sample_weight is None or samples is None:  # missing X is reported by check_features
         return None
     floatx = keras.config.floatx()
-    shape = getattr(rows, "shape", None) or np.asarray(rows).shape
+    shape = getattr(samples, "shape", None) or np.asarray(samples).shape
     n_samples = shape[0] if shape else 1
     if not hasattr(sample_weight, "shape"):
         sample_weight = np.asarray(sample_weight)
@@ -213,11 +217,8 @@ def check_weights(sample_weight: Any, rows: Any) -> np.ndarray | None:
         raise ValueError(f"Sample weights must be 1D array or scalar, got {weights.ndim}D array.")
     if weights.shape[0] != n_samples:
         raise ValueError(
-            f"sample_weight.shape == {weights.shape}, expected {(n_samples,)}: one weight a row."
+            f"sample_weight.shape == {weights.shape}, expected {(n_samples,)}: one per sample."
         )
     if not np.any(weights):
-        raise ValueError(
-            "sample_weight is zero for every row, so there is nothing to train on. "
-            "Give at least one row a weight."
-        )
+        raise ValueError("sample_weight must be nonzero for at least one sample, got zeros only.")
     return weights

@@ -1,14 +1,15 @@
-"""Retries: a fit that fails is tried again, anew, and every attempt is on record."""
+"""Retries: a fit that fails is tried again from scratch, and every attempt is recorded."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 import inspect
+import numbers
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from skguard.exceptions import (
     FailedTrialError,
@@ -18,7 +19,17 @@ from skguard.exceptions import (
     InputValueError,
 )
 
-__all__ = ["Attempt", "Rule", "check_rule", "is_worth_another_try", "no_retry", "run"]
+__all__ = [
+    "Attempt",
+    "RetryRule",
+    "check_rule",
+    "input_errors",
+    "is_worth_another_try",
+    "run",
+    "with_record",
+]
+
+_Result = TypeVar("_Result")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -28,13 +39,13 @@ class Attempt:
     Parameters
     ----------
     number : int
-        Counted from 0.
+        0-based.
     seconds : float
-        What it took.
+        Duration.
     changes : dict
         Parameters that ``retry_with`` changed for this attempt alone.
     error : str or None
-        The class of what was raised; None for the attempt that succeeded.
+        Name of the class of the error that was raised; None for the attempt that succeeded.
     message : str or None
     traceback : str or None
     """
@@ -48,18 +59,18 @@ class Attempt:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Rule:
-    """When to try again.
+class RetryRule:
+    """Conditions under which a failed fit is tried again.
 
     Parameters
     ----------
     max_retries : int
     retry_on : exception class or sequence of them
     retry_with : callable or None
-        Called with the number of the attempt that failed, its error and the parameters that
-        it had; returns those to change for the next attempt.
+        Called with the number of the attempt that failed, its error and its parameters; returns
+        the parameters to change for the next attempt.
     deadline : float or None
-        After which nothing is tried again, see ``time.monotonic``.
+        Time of ``time.monotonic`` after which nothing is tried again.
     """
 
     max_retries: int
@@ -67,24 +78,30 @@ class Rule:
     retry_with: Callable[[int, Exception, dict[str, Any]], Mapping[str, Any] | None] | None
     deadline: float | None = None
 
+    def allows(self, error: BaseException, number: int) -> bool:
+        """Return whether attempt `number`, 0-based, may be followed by another."""
+        if number >= self.max_retries:
+            return False
+        if self.deadline is not None and time.monotonic() >= self.deadline:
+            return False
+        return is_worth_another_try(error, self.retry_on)
+
 
 def check_rule(max_retries: Any, retry_on: Any, retry_with: Any) -> list[str]:
-    """What is wrong with the parameters, a sentence each."""
+    """Return what is wrong with the parameters, one sentence per problem."""
     problems = []
-    is_int = isinstance(max_retries, int) and not isinstance(max_retries, bool)
-    if not is_int and hasattr(max_retries, "__index__") and not isinstance(max_retries, bool):
-        is_int = True  # NumPy's
+    is_int = isinstance(max_retries, numbers.Integral) and not isinstance(max_retries, bool)
     if not is_int or max_retries < 0:
-        problems.append(f"max_retries={max_retries!r} is no number of retries. Give 0 or more.")
+        problems.append(f"max_retries={max_retries!r} must be an int of 0 or more.")
     if not all(inspect.isclass(c) and issubclass(c, Exception) for c in _classes(retry_on)):
         problems.append(
-            f"retry_on={retry_on!r} is not made of subclasses of Exception. What is none of them, "
-            "such as FatalError and KeyboardInterrupt, always ends the search."
+            f"retry_on={retry_on!r} must be a subclass of Exception, or a tuple of them. Other "
+            "exceptions, such as FatalError and KeyboardInterrupt, always end the search."
         )
     if retry_with is not None and not callable(retry_with):
         problems.append(
-            f"retry_with={retry_with!r} is no function of (attempt, error, params) that returns "
-            "the parameters to change."
+            f"retry_with={retry_with!r} must be a function of (attempt, error, params) that "
+            "returns the parameters to change, or None."
         )
     return problems
 
@@ -94,72 +111,75 @@ def _classes(retry_on: Any) -> tuple[Any, ...]:
 
 
 def run(
-    attempt: Callable[[int, dict[str, Any]], None], rule: Rule, params: dict[str, Any]
-) -> list[Attempt]:
-    """Try until it works or must not be tried again.
+    attempt: Callable[[int, dict[str, Any]], _Result], rule: RetryRule, params: dict[str, Any]
+) -> tuple[_Result, list[Attempt]]:
+    """Call `attempt` until it succeeds or must not be tried again.
 
     Parameters
     ----------
     attempt : callable
-        Takes the number of the attempt and the parameters to change. Undoes all that it did
-        if it raises.
-    rule : Rule
+        Takes the number of the attempt and the parameters to change. Changes nothing outside
+        its result.
+    rule : RetryRule
     params : dict
-        The estimator's parameters, for ``retry_with``.
+        Parameters of the estimator, for ``retry_with``.
 
     Returns
     -------
-    list of Attempt
+    result : object
+        Result of the attempt that succeeded.
+    record : list of Attempt
         The last one succeeded.
 
     Raises
     ------
     BaseException
-        What the last attempt, or ``retry_with``, raised, with the list of all attempts as its
-        ``attempts``.
+        Raised by the last attempt or by ``retry_with``, with the list of all attempts as its
+        attribute ``attempts``.
     """
     record: list[Attempt] = []
     changes: dict[str, Any] = {}
     while True:
         number, started = len(record), time.monotonic()
         try:
-            attempt(number, changes)
+            result = attempt(number, changes)
         except BaseException as error:
             seconds = time.monotonic() - started
             text = "".join(traceback.format_exception(error))
             record.append(Attempt(number, seconds, changes, type(error).__name__, str(error), text))
-            with _carrying(record):
-                if not isinstance(error, Exception) or not _may_retry(error, rule, number):
+            with with_record(record):
+                if not isinstance(error, Exception) or not rule.allows(error, number):
                     raise
                 if rule.retry_with is not None:
                     changes = dict(rule.retry_with(number, error, params | changes) or {})
         else:
             record.append(Attempt(number, time.monotonic() - started, changes))
-            return record
-
-
-def _may_retry(error: Exception, rule: Rule, number: int) -> bool:
-    if number >= rule.max_retries:
-        return False
-    if rule.deadline is not None and time.monotonic() >= rule.deadline:
-        return False
-    return is_worth_another_try(error, rule.retry_on)
+            return result, record
 
 
 def is_worth_another_try(error: BaseException, retry_on: Any) -> bool:
-    """Whether `error` is among `retry_on`, and none that every other try would raise too."""
+    """Return whether another try at the fit that raised `error` may succeed.
+
+    Never after `InputError`, `FailedTrialError` and `ForkedProcessError`, nor after an error that
+    an estimator raised before its first attempt, whatever `retry_on`.
+    """
     if isinstance(error, FailedTrialError | ForkedProcessError | InputError):
+        return False
+    if getattr(error, "attempts", None) == []:
         return False
     return isinstance(error, Exception) and isinstance(error, _classes(retry_on))
 
 
 @contextlib.contextmanager
-def no_retry() -> Iterator[None]:
-    """What is raised inside is about the input, which no retry changes."""
+def input_errors() -> Iterator[None]:
+    """Raise a ValueError or TypeError about the input as an `InputError`.
+
+    For the validation of parameters and data, much of which is scikit-learn's. Subclasses are
+    raised as they are, so that whatever catches them still does.
+    """
     try:
         yield
     except (ValueError, TypeError) as error:
-        # Only the builtin classes themselves: what a subclass is caught by must not change.
         as_input_error = _AS_INPUT_ERROR.get(type(error))
         if as_input_error is None:
             raise
@@ -173,8 +193,8 @@ _AS_INPUT_ERROR: dict[type, type[InputError]] = {
 
 
 @contextlib.contextmanager
-def _carrying(record: list[Attempt]) -> Iterator[None]:
-    """Have whatever is raised inside tell of the attempts."""
+def with_record(record: list[Attempt]) -> Iterator[None]:
+    """Attach the attempts to any exception raised inside."""
     try:
         yield
     except BaseException as error:

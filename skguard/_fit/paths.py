@@ -1,8 +1,8 @@
-"""Where the callbacks of one fit write.
+"""Paths of the files that the callbacks of one fit write.
 
-The estimator that a user made writes where the user said. Its clones, which is what a search
-or a cross-validation fits, write below a folder of their own beside that place, so that
-folds and parallel workers never meet in one file.
+The estimator that a user constructed writes to the paths that were passed. Its clones, which a
+search or a cross-validation fits, write to another folder beside each of these paths, so that
+no two folds or parallel workers write to one file.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ import dataclasses
 import os
 import uuid
 from pathlib import PurePath
-from typing import Any
+from typing import Any, TypeGuard
 
 import keras
 
-from skguard._estimators.parameters import signature_of
+from skguard._parameters.signatures import signature_of
+from skguard.callbacks._traits import traits_of
 
 __all__ = ["FitPaths"]
 
@@ -32,18 +33,17 @@ class FitPaths:
     Parameters
     ----------
     apart : bool
-        Whether this fit writes below a folder of its own, ``fit-<fit_id>``, beside the place
-        that each path names.
-    fit_id : str
-        Unique to this fit, in this process and every other. ``{fit_id}`` in a path becomes it.
+        Whether this fit writes to a folder ``fit-<fit_id>`` beside each path.
+    fit_id : str, default=a random one
+        Unique to this fit, in this process and every other. Replaces ``{fit_id}`` in a path.
     """
 
     apart: bool
     fit_id: str = dataclasses.field(default_factory=lambda: uuid.uuid4().hex[:12])
     _folders: list[str] = dataclasses.field(default_factory=list, repr=False)
 
-    def place(self, path: Any) -> Any:
-        """Where this fit writes what `path` names. The type of `path` is kept."""
+    def place(self, path: str | os.PathLike[str]) -> str | os.PathLike[str]:
+        """Return the path that this fit uses instead of `path`, of the same type."""
         text = os.fspath(path)
         if _PLACEHOLDER in text:
             placed = text.replace(_PLACEHOLDER, self.fit_id)
@@ -56,24 +56,36 @@ class FitPaths:
         return type(path)(placed) if isinstance(path, PurePath) else placed
 
     def place_arguments(self, cls: type, arguments: dict[str, Any]) -> dict[str, Any]:
-        """`arguments` for the constructor of callback class `cls`, its paths placed.
+        """Return the constructor arguments of a callback class with this fit's paths.
 
-        A path that is left to its default (``TensorBoard()`` writes to ``"logs"``) is placed
-        as one that was given.
+        A path that is left to its default (``TensorBoard()`` writes to ``"logs"``) is replaced
+        like one that was passed.
+
+        Parameters
+        ----------
+        cls : subclass of keras.callbacks.Callback
+        arguments : dict of str to object
+
+        Returns
+        -------
+        dict of str to object
         """
-        if not _writes_files(cls):
+        if not traits_of(cls).writes_files:
             return arguments
         defaults = signature_of(cls).arguments
         placed = dict(arguments)
         for name in defaults.keys() | arguments.keys():
-            value = arguments.get(name, defaults.get(name))
-            if _is_path(name, value) and (new := self.place(value)) != value:
+            value: Any = arguments.get(name, defaults.get(name))
+            if not _is_path(name, value):
+                continue
+            new = self.place(value)
+            if new != value:
                 placed[name] = new
         return placed
 
     def place_callback(self, callback: keras.callbacks.Callback) -> None:
-        """Move the paths that the constructor of `callback` stored, in place."""
-        if not _writes_files(type(callback)):
+        """Replace the paths that the constructor of `callback` stored, in place."""
+        if not traits_of(callback).writes_files:
             return
         attributes = vars(callback)
         for name in signature_of(type(callback)).arguments:
@@ -86,32 +98,27 @@ class FitPaths:
                 _replace_path(attributes, os.fspath(old), os.fspath(new))
 
     def tidy(self) -> None:
-        """Remove the folders made here that nothing was written to."""
+        """Remove the folders that were created for this fit and are empty."""
         for folder in self._folders:
             with contextlib.suppress(OSError):
                 os.rmdir(folder)
 
     def _make_folder(self, folder: str) -> None:
-        # A folder with a field such as {epoch} in its name gets that name from Keras later,
-        # and an address such as gs://bucket has no folders to make.
+        # Keras fills in a field such as {epoch} later and creates that folder itself, and a URL
+        # such as gs://bucket does not name a local folder.
         if folder and "{" not in folder and "://" not in folder and not os.path.isdir(folder):
             os.makedirs(folder, exist_ok=True)
             self._folders.append(folder)
 
 
-def _writes_files(cls: type) -> bool:
-    # RemoteMonitor's `path` is the path of a URL.
-    return not issubclass(cls, keras.callbacks.RemoteMonitor)
-
-
-def _is_path(name: str, value: Any) -> bool:
+def _is_path(name: str, value: Any) -> TypeGuard[str | os.PathLike[str]]:
     if isinstance(value, os.PathLike):
         return True
     return isinstance(value, str) and bool(value) and (name in _NAMES or name.endswith(_ENDINGS))
 
 
 def _replace_path(attributes: dict[str, Any], old: str, new: str) -> None:
-    """Replace `old` in every attribute that holds it or a path that was derived from it."""
+    """Replace `old` in every attribute that holds it or a path derived from it."""
     for name, value in attributes.items():
         if not isinstance(value, str | PurePath):
             continue

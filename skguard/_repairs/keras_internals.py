@@ -1,6 +1,7 @@
-"""The private parts of Keras that the engine uses, each with a way to do without.
+"""Private parts of Keras that the engine uses, each with an alternative if it is missing.
 
-``tests/engine/test_keras_internals.py`` says which of them a release has moved.
+``tests/repairs/test_keras_internals.py`` fails if a release has moved one of them. They are where
+they are expected in Keras 3.8 to 3.15.
 """
 
 from __future__ import annotations
@@ -10,35 +11,37 @@ from collections.abc import Iterator
 from typing import Any
 
 import keras
+import numpy as np
 
 __all__ = [
     "all_layers",
     "build",
     "has_distribution",
     "initial_epoch",
-    "last_batch_told",
     "replace_schedule",
+    "reported_batch",
     "schedule_of",
     "settings",
     "steps_taken",
+    "values_of",
 ]
 
 
 def build(model: keras.Model, batch: Any) -> None:
-    """Create the variables of model, loss, metrics and optimizer before anything is traced.
+    """Create the variables of model, loss, metrics and optimizer before tracing.
 
-    Where this is not possible, tracing creates them, which takes two traces.
+    Otherwise the first trace creates them, and a second one is needed.
 
     Parameters
     ----------
     model : keras.Model
     batch : nested tensors
-        What ``train_step`` gets.
+        The argument of ``train_step``.
     """
     if not (model.built and _build_compiled(model, batch)):
         symbolic_build = getattr(model, "_symbolic_build", None)
         if symbolic_build is not None:
-            # A model that can be trained and not built so says why when it is traced.
+            # The error of a model that cannot be built is raised again when it is traced.
             with contextlib.suppress(Exception):
                 symbolic_build(data_batch=batch)
     optimizer = model.optimizer
@@ -47,7 +50,7 @@ def build(model: keras.Model, batch: Any) -> None:
 
 
 def _build_compiled(model: keras.Model, batch: Any) -> bool:
-    """Build loss and metrics from the outputs of a functional model; 1 ms, not 12."""
+    """Build loss and metrics from the outputs of a functional model, in 1 ms instead of 12."""
     try:
         y_pred, parts = model.outputs, [model._compile_loss, model._compile_metrics]
         structure = model._outputs_struct if hasattr(model, "_outputs_struct") else None
@@ -67,21 +70,27 @@ def _build_compiled(model: keras.Model, batch: Any) -> bool:
         for part in parts:
             if part is not None and not part.built:
                 part.build(y_true, structure)
-    except Exception:  # Keras's own way to build says what is wrong, if anything is
+    except Exception:  # an invalid model: _symbolic_build raises a better error
         return False
     live = [one for m in model.metrics for one in getattr(m, "metrics", [m])]
     if all(metric.variables and getattr(metric, "_built", True) for metric in live):
         return True
-    for part in parts:  # some metric makes its variables when it is first updated
+    for part in parts:  # a metric that makes its variables in update_state()
         if part is not None:
             part.built = False
     return False
 
 
 def settings(model: keras.Model) -> list[Any]:
-    """What layers and optimizer hold: plain values, such as a rate, and which objects.
+    """Return the attributes of model, layers and optimizer, which a trace makes constants of.
 
-    A trace makes constants of these. What changes by use alone is left out.
+    Plain values, such as a dropout rate, and the identity of all other objects; without
+    attributes that training and prediction change.
+
+    Returns
+    -------
+    list of (str, object)
+        Equal to that of an earlier call if the model would be traced in the same way.
     """
     plain = bool | int | float | str
     return [
@@ -107,27 +116,30 @@ _CHANGE_BY_USE = {
 
 
 def schedule_of(optimizer: Any) -> Any:
-    """The learning-rate schedule of an optimizer, None where it has none or does not tell."""
+    """Return the learning-rate schedule of an optimizer, or None."""
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)
     rate = getattr(optimizer, "_learning_rate", None)
     return rate if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule) else None
 
 
 def steps_taken(optimizer: Any) -> int:
-    """The gradient steps that a schedule has been told of, accumulated ones counted too."""
+    """Return the number of gradient steps, including steps that only accumulate gradients.
+
+    This is the argument that the optimizer passes to its schedule.
+    """
     return int(keras.ops.convert_to_numpy(getattr(optimizer, "_iterations", optimizer.iterations)))
 
 
 def replace_schedule(optimizer: Any, schedule: Any) -> None:
-    """Give an optimizer another schedule than it has; `schedule_of` has found that one.
+    """Set the schedule of an optimizer that has one, as found by `schedule_of`.
 
-    ``optimizer.learning_rate = schedule`` would ask the old one for a rate first.
+    ``optimizer.learning_rate = schedule`` would call the old one first.
     """
     getattr(optimizer, "inner_optimizer", optimizer)._learning_rate = schedule
 
 
 def has_distribution(model: keras.Model) -> bool:
-    """Whether the model was made for several devices."""
+    """Whether a model was made for several devices, or such a strategy is in effect."""
     import tensorflow as tf
 
     distribution = keras.distribution.distribution()
@@ -138,25 +150,25 @@ def has_distribution(model: keras.Model) -> bool:
     )
 
 
-_TELLS_THE_LAST = tuple(map(int, keras.__version__.split(".")[:2])) >= (3, 11)
+_REPORTS_LAST = tuple(map(int, keras.__version__.split(".")[:2])) >= (3, 11)
 
 
-def last_batch_told(begin: int, n_batches: int) -> int:
-    """What Keras tells ``on_train_batch_end`` and the like after a call for several batches.
+def reported_batch(begin: int, n_batches: int) -> int:
+    """Return the batch number that ``on_train_batch_end`` gets after an execution of several.
 
-    The number of the last one, or, before Keras 3.11, that of the first.
+    That of the last batch, or, before Keras 3.11, that of the first.
     """
-    return begin + n_batches - 1 if _TELLS_THE_LAST else begin
+    return begin + n_batches - 1 if _REPORTS_LAST else begin
 
 
 def initial_epoch(model: keras.Model) -> int | None:
-    """Where ``BackupAndRestore`` wants training to go on, if it is among the callbacks."""
+    """Return the epoch from which ``BackupAndRestore`` resumes training, or None."""
     epoch: int | None = getattr(model, "_initial_epoch", None)
     return epoch
 
 
 def all_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
-    """The layers of `model`, those within layers too."""
+    """Yield the layers of `model`, including those within layers."""
     flatten = getattr(model, "_flatten_layers", None)
     if flatten is not None:
         yield from flatten(include_self=False)
@@ -165,3 +177,15 @@ def all_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
         yield layer
         if isinstance(layer, keras.Model):
             yield from all_layers(layer)
+
+
+def values_of(variable: keras.Variable) -> np.ndarray:
+    """Return the values of a variable, without a copy if they are in main memory.
+
+    ``keras.ops.convert_to_numpy`` always copies with TensorFlow.
+    """
+    if keras.config.backend() == "tensorflow":
+        values: np.ndarray = variable.value.numpy()
+    else:
+        values = keras.ops.convert_to_numpy(variable.value)
+    return values

@@ -1,7 +1,8 @@
-"""The private parts of scikit-learn and joblib that the searches stand on.
+"""The private parts of scikit-learn and joblib that the searches depend on.
 
-Where scikit-learn has a public function, the searches use that one. What is here has had one
-meaning from scikit-learn 1.6 to 1.9; ``tests/repairs/test_scikit_learn.py`` tells when it changes.
+Where scikit-learn has a public function, the searches call that one. The parts used here have
+the same meaning in scikit-learn 1.6 to 1.9; ``tests/repairs/test_scikit_learn.py`` fails when
+they change.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ __all__ = [
     "check_fit_params",
     "errors_kept",
     "fit_and_score",
-    "n_rows",
+    "n_samples",
     "named_scorers",
     "nested_backend",
     "never_in_this_process",
@@ -39,7 +40,7 @@ _Fit = TypeVar("_Fit", bound=Callable[..., Any])
 
 
 def validated_fit(fit: _Fit) -> _Fit:
-    """Check the parameters that scikit-learn knows, and end its callbacks in any case."""
+    """Validate the parameters that scikit-learn knows, and always tear down its callbacks."""
     decorated: _Fit = _fit_context(prefer_skip_nested_validation=False)(fit)
     return decorated
 
@@ -48,27 +49,27 @@ _HAS_CALLBACKS = hasattr(BaseSearchCV, "_init_callback_context")  # scikit-learn
 
 
 def check_fit_params(X: Any, params: dict[str, Any]) -> dict[str, Any]:
-    """`params`, those with a value for each row of X made indexable."""
+    """Return `params`, with those that have one value per sample of X made indexable."""
     checked: dict[str, Any] = _check_method_params(X, params=params)
     return checked
 
 
-def n_rows(X: Any) -> int:
-    """How many rows X has, whatever it is made of."""
+def n_samples(X: Any) -> int:
+    """Return the number of samples of X, of any type."""
     number: int = _num_samples(X)
     return number
 
 
 def named_scorers(scorer: Any) -> dict[str, Any] | None:
-    """The scorers by name where `scorer` stands for several, or None."""
+    """Return the scorers by name if `scorer` combines several; None otherwise."""
     scorers: dict[str, Any] | None = getattr(scorer, "_scorers", None)
     return scorers
 
 
 def errors_kept(scorer: Any, errors: dict[str, Exception]) -> Any:
-    """`scorer`, which stands for several, such that `errors` gets by name what each raises.
+    """Return `scorer`, which combines several, such that what each raises is put into `errors`.
 
-    scikit-learn's own returns the text of a traceback in the place of the score.
+    scikit-learn's own returns the text of a traceback instead of the score.
     """
     keeping = copy.copy(scorer)
     keeping._scorers = {
@@ -90,13 +91,13 @@ def _error_kept(name: str, scorer: Any, errors: dict[str, Exception]) -> Any:
 
     if not isinstance(scorer, _BaseScorer):
         return _CallableLike(scorer, keeping(scorer))
-    scorer = copy.copy(scorer)  # one of scikit-learn's, which share their predictions
+    scorer = copy.copy(scorer)  # one of scikit-learn's, which share cached predictions
     scorer._score = keeping(scorer._score)
     return scorer
 
 
 class _CallableLike:
-    """Another function, and all else as `original` has it, such as which metadata it wants."""
+    """A function with all other attributes of `original`, such as the metadata it requests."""
 
     def __init__(self, original: Any, function: Callable[..., Any]) -> None:
         self._original = original
@@ -112,42 +113,48 @@ class _CallableLike:
         return repr(self._original)
 
 
-def fit_and_score(estimator: Any, X: Any, y: Any, *, callbacks: Any, **kwargs: Any) -> Any:
-    """scikit-learn's own: fit on the rows `train`, score on the rows `test`.
+def fit_and_score(
+    estimator: Any, X: Any, y: Any, *, callbacks: Any, **kwargs: Any
+) -> tuple[Any, dict[str, Any]]:
+    """Call scikit-learn's ``_fit_and_score``: fit on the samples `train`, score on `test`.
 
-    Whatever ``fit`` raises goes through.
+    Everything that ``fit`` raises is raised.
 
     Returns
     -------
-    dict
-        ``test_scores``, ``fit_time``, ``score_time``, ``n_test_samples`` and, if asked for,
+    estimator : estimator
+        Fitted.
+    scores : dict
+        ``test_scores``, ``fit_time``, ``score_time``, ``n_test_samples`` and, if requested,
         ``train_scores``.
     """
     if callbacks is not None:
         kwargs["caller"], kwargs["callback_ctx"] = callbacks
-    return _fit_and_score(
+    scores = _fit_and_score(
         estimator,
         X,
         y,
         error_score="raise",
         return_n_test_samples=True,
         return_times=True,
+        return_estimator=True,
         **kwargs,
     )
+    return scores.pop("estimator"), scores
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Backend:
-    """What joblib would run on now.
+    """The active backend of joblib.
 
     Parameters
     ----------
     name : str
-        Of its class.
+        Name of its class.
     is_nested : bool
-        Whether it is in a worker of joblib's, and so not what a user has set.
+        Whether this is a worker of joblib, whose backend the user has not chosen.
     n_threads : int or None
-        The threads of a worker, where a user has set them.
+        Number of threads of a worker, if the user has set it.
     """
 
     name: str
@@ -165,16 +172,16 @@ def active_backend() -> Backend:
 
 
 def nested_backend() -> Any:
-    """What joblib's own workers run on if they are asked to run something in parallel."""
+    """Return the backend that joblib's workers use for parallel tasks of their own."""
     return ThreadingBackend(nesting_level=1)
 
 
 @contextlib.contextmanager
 def never_in_this_process() -> Iterator[None]:
-    """Have joblib send what it is given to dask, even while dask has one core left.
+    """Make joblib send tasks to dask even while dask has one core.
 
-    It would run everything in this process then, and a fit that has just ended a worker of dask
-    would end this one.
+    It would run all of them in this process then, and a fit that has just killed a worker of
+    dask would kill this process.
     """
     backend, _ = get_active_backend()
     if type(backend).__name__ != "DaskDistributedBackend":
@@ -189,14 +196,14 @@ def never_in_this_process() -> Iterator[None]:
 
 
 class Callbacks:
-    """scikit-learn's callbacks (1.9) on a search and on what it fits; nothing before that.
+    """Calls scikit-learn's callbacks on a search and its fits; before 1.9 there are none.
 
     Parameters
     ----------
     search : BaseSearchCV
     X, y : array-like
     params : dict
-        Of ``fit``.
+        Keyword arguments of ``fit``.
     """
 
     def __init__(self, search: Any, X: Any, y: Any, params: dict[str, Any]) -> None:
@@ -215,13 +222,13 @@ class Callbacks:
         self.root.call_on_fit_task_begin(estimator=search, **self._data)
 
     def for_search(self, run_search: Any) -> dict[str, Any]:
-        """The arguments that ``_run_search`` takes beside the function that evaluates."""
+        """Return the further arguments of ``_run_search``."""
         if "callback_ctx" in inspect.signature(run_search).parameters:
             return {"callback_ctx": self.root}
         return {}
 
     def for_fits(self, context: Any, candidates: list[dict[str, Any]], n_splits: int) -> list[Any]:
-        """For each fit what `fit_and_score` takes as `callbacks`."""
+        """Return the argument `callbacks` of `fit_and_score` for each fit."""
         n_fits = len(candidates) * n_splits
         holders = [self._search, self._search.estimator]
         holders += [value for params in candidates for value in params.values()]
@@ -237,7 +244,7 @@ class Callbacks:
 
     @contextlib.contextmanager
     def refitting(self, estimator: Any) -> Iterator[None]:
-        """Around the refit of the best estimator, and again around each retry."""
+        """Call the callbacks around the refit; all its retries are one task."""
         if self.root is None:
             yield
             return

@@ -1,17 +1,18 @@
-"""One seed in, every stream out; nothing global is left changed.
+"""Random streams: seeds all of them for a fit and restores them afterwards.
 
 Python, NumPy, Keras and TensorFlow each keep one random stream for the whole process, and
 TensorFlow one switch that makes its operations deterministic. A fit needs all of them for
-itself, so a fit holds `LOCK`: two fits in two threads take turns, and neither draws from the
-other's stream.
+itself, so a fit holds `LOCK`: fits in several threads are serialized by it, and none draws from
+another's stream.
 
-Keras and TensorFlow can set their streams through public functions but cannot say what they
-were. The private places that know are read here and nowhere else; where a release has moved
-them, `restorable` says so and the streams are seeded through the public functions alone.
+Keras and TensorFlow can set their streams through public functions, but have none that return
+their state. The private places that hold it (Keras 3.8 to 3.15, TensorFlow 2.18 to 2.21) are
+read here and nowhere else. If a release moves them, `restorable` reports it and the streams are
+seeded through the public functions alone.
 
-One thing cannot be put back: TensorFlow's eager operations with a seed of their own, such as
-``tf.random.uniform((), seed=5)``, count their calls in kernels that seeding throws away. Such
-a sequence starts again after a seeded fit, as it does after ``tf.random.set_seed``.
+One state cannot be restored: TensorFlow's eager operations with a seed of their own, such as
+``tf.random.uniform((), seed=5)``, count their calls in kernels that seeding discards. Such a
+sequence starts again after a seeded fit, as it does after ``tf.random.set_seed``.
 """
 
 from __future__ import annotations
@@ -22,19 +23,22 @@ import random
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from types import ModuleType
 from typing import Any
 
 import keras
 import numpy as np
 
-__all__ = ["LOCK", "derive", "preserved", "resolve", "restorable", "seeded"]
+from skguard.exceptions import InputValueError
+
+__all__ = ["LOCK", "derive", "is_deterministic", "preserved", "resolve", "restorable", "seeded"]
 
 LOCK = threading.RLock()
-"""Held by every fit, and by whatever else must not see a fit's random streams."""
+"""Held by every fit, and by any other code that must not draw from a fit's random streams."""
 
-_LARGEST = 2**32 - 1  # numpy.random.seed takes no more
+_LARGEST = 2**32 - 1  # the maximum that numpy.random.seed accepts
 
-# What Keras calls them in its global state; older releases have no constants for these.
+# Keys of Keras's global state. Keras 3.8 has no constants for them.
 _KERAS_SEED = "global_random_seed"
 _KERAS_GENERATOR = "global_seed_generator"
 
@@ -55,8 +59,8 @@ def resolve(random_state: Any) -> int | None:
 
     Raises
     ------
-    ValueError
-        For anything else, or an int out of range.
+    InputValueError
+        For any other value, or an int out of range.
     """
     if random_state is None:
         return None
@@ -66,14 +70,17 @@ def resolve(random_state: Any) -> int | None:
         return int(twin.randint(low=1, high=np.iinfo(np.int32).max))
     if isinstance(random_state, numbers.Integral) and 0 <= int(random_state) <= _LARGEST:
         return int(random_state)
-    raise ValueError(
+    raise InputValueError(
         f"random_state={random_state!r} is not a seed. Pass None, an int from 0 to {_LARGEST}, "
         "or a numpy.random.RandomState."
     )
 
 
 def derive(seed: int | None, *keys: int) -> int | None:
-    """A seed of its own for each combination of `keys`, the same one every time."""
+    """Return another seed for each combination of `keys`, always the same one.
+
+    It is `seed` itself for keys that are all 0, and None for ``seed=None``.
+    """
     if seed is None or not any(keys):
         return seed
     return int(np.random.SeedSequence([seed, *keys]).generate_state(1)[0])
@@ -98,85 +105,100 @@ def seeded(seed: int | None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def preserved() -> Iterator[None]:
-    """Put every random stream back to where it was, whatever is drawn inside."""
+    """Restore every random stream at the end, whatever is drawn inside."""
     with LOCK, contextlib.ExitStack() as undo:
         undo.callback(random.setstate, random.getstate())
         undo.callback(np.random.set_state, np.random.get_state())
         for restore in (_keras_restorer(), _tensorflow_restorer(), _determinism_restorer()):
-            undo.callback(restore)
+            if restore is not None:
+                undo.callback(restore)
         yield
 
 
 def restorable() -> dict[str, bool]:
-    """Which streams this release of Keras and TensorFlow lets us put back exactly."""
+    """Return which streams this release of Keras and TensorFlow can restore exactly."""
     return {
-        "keras": _keras_restorer() is not _nothing,
-        "tensorflow": _tensorflow_restorer() is not _nothing,
-        "determinism": _determinism_restorer() is not _nothing,
+        "keras": _keras_restorer() is not None,
+        "tensorflow": _tensorflow_restorer() is not None,
+        "determinism": _determinism_restorer() is not None,
     }
 
 
-def _nothing() -> None:
-    """There is nothing to restore, or no way to."""
+def is_deterministic() -> bool:
+    """Return whether TensorFlow's operations are deterministic now."""
+    config = _determinism_config()
+    return config is not None and config.is_op_determinism_enabled()
 
 
-def _keras_restorer() -> Callable[[], None]:
+def _keras_global_state() -> ModuleType | None:
     try:
-        from keras.src.backend.common.global_state import (
-            get_global_attribute,
-            set_global_attribute,
-        )
+        from keras.src.backend.common import global_state
     except ImportError:
-        return _nothing
+        return None
+    return global_state
+
+
+def _keras_restorer() -> Callable[[], None] | None:
+    state = _keras_global_state()
+    if state is None:
+        return None
     # The generator object is replaced while a seed is set, not advanced, so the reference
-    # alone brings its state back; its counter moves only when it is used unseeded.
-    before = {name: get_global_attribute(name) for name in (_KERAS_SEED, _KERAS_GENERATOR)}
+    # alone restores its state; its counter moves only when it is used unseeded.
+    before = {name: state.get_global_attribute(name) for name in (_KERAS_SEED, _KERAS_GENERATOR)}
     generator = before[_KERAS_GENERATOR]
-    state = None if generator is None else np.array(generator.state)
+    counter = None if generator is None else np.array(generator.state)
 
     def restore() -> None:
         for name, value in before.items():
-            set_global_attribute(name, value)
+            state.set_global_attribute(name, value)
         if generator is not None:
-            generator.state.assign(state)
+            generator.state.assign(counter)
 
     return restore
 
 
-def _seed_streams(seed: int) -> None:
-    """What ``keras.utils.set_random_seed`` does, but for what it throws away.
+def _renew_keras_generator() -> None:
+    """Have Keras make its generator again from the seed; Keras 3.8 keeps the old one."""
+    state = _keras_global_state()
+    if state is not None:
+        state.set_global_attribute(_KERAS_GENERATOR, None)
 
-    ``tf.random.set_seed`` drops all of TensorFlow's kernels, because an operation with a seed
-    keeps its place in its stream there. The traced graphs go with them, and are optimized
-    anew at their next call, which takes longer than a small fit. So they are dropped only in
-    processes where some such operation was seen.
+
+def _seed_streams(seed: int) -> None:
+    """Do as ``keras.utils.set_random_seed``, but keep TensorFlow's kernels if possible.
+
+    ``tf.random.set_seed`` drops all kernels, because an operation with a seed keeps its place
+    in its stream there (``Context._set_global_seed`` of TensorFlow 2.18 to 2.21). The traced
+    graphs are dropped with them and optimized again at their next call, which takes longer than
+    a small fit. So kernels are dropped only in processes that have used such an operation.
     """
     context = _eager_context()
-    try:
-        from keras.src.backend.common.global_state import set_global_attribute
-    except ImportError:
-        context = None
-    if context is None or not hasattr(context, "clear_kernel_cache"):
+    state = _keras_global_state()
+    if context is None or state is None or not hasattr(context, "clear_kernel_cache"):
         keras.utils.set_random_seed(seed)
         return
     random.seed(seed)
     np.random.seed(seed)
-    set_global_attribute(_KERAS_SEED, seed)
+    state.set_global_attribute(_KERAS_SEED, seed)
     context._seed = _WatchedSeed(seed)
-    context._rng = random.Random(seed)  # noqa: S311 - what TensorFlow itself uses
+    context._rng = random.Random(seed)  # noqa: S311 - the class that TensorFlow itself uses
     if _WatchedSeed.was_used:
         context.clear_kernel_cache()
 
 
 class _WatchedSeed(int):
-    """A seed that notices when TensorFlow derives the seed of an operation from it."""
+    """A seed that records that TensorFlow derived the seed of an operation from it.
+
+    ``tensorflow.python.framework.random_seed.get_seed`` takes it modulo the largest int for an
+    operation with a seed (TensorFlow 2.18 to 2.21).
+    """
 
     was_used = False
 
     def __mod__(self, other: int) -> int:
-        # Datasets keep their streams in their iterators; Keras makes new ones for each fit.
         import tensorflow as tf
 
+        # Datasets keep their streams in their iterators, and Keras makes new ones for each fit.
         graph = getattr(tf.compat.v1.get_default_graph(), "name", "")
         if not _WatchedSeed.was_used and not graph.startswith("Dataset"):
             _WatchedSeed.was_used = True
@@ -186,17 +208,8 @@ class _WatchedSeed(int):
         return int(self) % other
 
 
-def _renew_keras_generator() -> None:
-    """Have Keras make its generator anew from the seed, which older releases leave as it is."""
-    try:
-        from keras.src.backend.common.global_state import set_global_attribute
-    except ImportError:
-        return
-    set_global_attribute(_KERAS_GENERATOR, None)
-
-
 def _eager_context() -> Any:
-    """Where TensorFlow keeps its stream, or None where a release has moved it."""
+    """Return the object that holds TensorFlow's stream, None if a release has moved it."""
     if "tensorflow" not in sys.modules:
         return None
     try:
@@ -207,12 +220,12 @@ def _eager_context() -> Any:
     return context if hasattr(context, "_seed") else None
 
 
-def _tensorflow_restorer() -> Callable[[], None]:
+def _tensorflow_restorer() -> Callable[[], None] | None:
     context = _eager_context()
     if context is None:
-        return _nothing
+        return None
     # tf.random.set_seed(old) would start the stream of operation seeds again from its first
-    # value, so the old stream itself is put back.
+    # value, so the old stream itself is restored.
     seed, stream = context._seed, getattr(context, "_rng", None)
     position = None if stream is None else stream.getstate()
 
@@ -225,33 +238,35 @@ def _tensorflow_restorer() -> Callable[[], None]:
     return restore
 
 
-def _determinism_restorer() -> Callable[[], None]:
+def _determinism_config() -> ModuleType | None:
     if "tensorflow" not in sys.modules:
-        return _nothing
+        return None
     try:
-        from tensorflow.python.framework.config import (
-            disable_op_determinism,
-            is_op_determinism_enabled,
-        )
+        from tensorflow.python.framework import config
     except ImportError:
-        return _nothing
-
-    # Asked before anything switches it on: the first question reads TF_DETERMINISTIC_OPS
-    # and the answer is kept for the life of the process.
-    def leave() -> None:
-        """It was on already: leave it on."""
-
-    return leave if is_op_determinism_enabled() else disable_op_determinism
+        return None
+    if hasattr(config, "is_op_determinism_enabled") and hasattr(config, "disable_op_determinism"):
+        return config
+    return None
 
 
-def is_deterministic() -> bool:
-    """Whether TensorFlow is held to deterministic operations just now."""
-    restorer = _determinism_restorer()
-    return restorer is not _nothing and restorer.__name__ == "leave"
+def _determinism_restorer() -> Callable[[], None] | None:
+    config = _determinism_config()
+    if config is None:
+        return None
+    # Asked before determinism is enabled here: the first call reads TF_DETERMINISTIC_OPS, and
+    # TensorFlow keeps the answer for the life of the process.
+    was_enabled = config.is_op_determinism_enabled()
+
+    def restore() -> None:
+        if not was_enabled:
+            config.disable_op_determinism()
+
+    return restore
 
 
 def _make_deterministic() -> None:
-    if _determinism_restorer() is not _nothing:
+    if _determinism_config() is not None:
         import tensorflow
 
         tensorflow.config.experimental.enable_op_determinism()

@@ -1,4 +1,4 @@
-"""Callbacks for searches, and what wraps one."""
+"""Keras callbacks for estimators and searches, and a wrapper to share a callback between fits."""
 
 from skguard.callbacks._revert_weights import RevertWeights
 from skguard.callbacks._scorer_monitor import ScorerMonitor

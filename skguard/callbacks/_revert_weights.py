@@ -1,4 +1,4 @@
-"""Go back to earlier weights when a monitored value gets worse."""
+"""Return to earlier weights when a monitored metric gets worse."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import math
 import numbers
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -17,27 +18,33 @@ __all__ = ["Revert", "RevertWeights"]
 
 _LOGGER = logging.getLogger(__name__)
 
-# What is better when greater, or smaller, where a metric's name says so.
-_GREATER = ("acc", "auc", "precision", "recall", "f1", "r2", "iou", "score", "similarity")
-_SMALLER = ("loss", "error", "mse", "mae", "rmse", "crossentropy", "deviance", "poisson", "hinge")
+_CHOICES = {
+    "mode": ("auto", "min", "max"),
+    "to": ("previous", "best"),
+    "on_max": ("stop", "continue"),
+}
+
+# Parts of names of metrics for which a higher, or a lower, value is better.
+_HIGHER = ("acc", "auc", "precision", "recall", "f1", "r2", "iou", "score", "similarity")
+_LOWER = ("loss", "error", "mse", "mae", "rmse", "crossentropy", "deviance", "poisson", "hinge")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Revert:
-    """One return to an earlier state.
+    """Record of one return to an earlier state.
 
     Parameters
     ----------
     epoch : int
-        At the end of which it happened, counted from 0.
+        0-based epoch at whose end the state was restored.
     value : float
-        What was monitored there.
+        Monitored value in `epoch`.
     reference : float
-        What it was compared with: that of the epoch whose end the model went back to.
+        Monitored value that `value` was compared with, the one in `to_epoch`.
     to_epoch : int
-        That epoch.
+        0-based epoch whose final state was restored.
     learning_rate : float or None
-        Afterwards; None where a schedule sets it.
+        Learning rate afterwards. None if a schedule sets it.
     """
 
     epoch: int
@@ -48,65 +55,69 @@ class Revert:
 
 
 class RevertWeights(keras.callbacks.Callback):
-    """Put the model back to an earlier epoch when an epoch has made it worse.
+    """Restore the state of an earlier epoch when a monitored metric gets worse.
 
-    Weights, the other state of layers and the optimizer's variables go back together: with
-    ``set_weights`` alone, Adam would go on with the moments that led astray. The states are
-    kept on the device, two at most, and copied only where training changes them.
+    The weights, the other variables of layers and the variables of the optimizer are restored
+    together: with ``set_weights`` alone, an optimizer such as Adam would continue with stale
+    moments. At most two states are kept, on the device of the model.
 
     Parameters
     ----------
     monitor : str, default="loss"
-        The logged value to judge by.
+        Name of the logged metric to monitor.
     mode : {"auto", "min", "max"}, default="auto"
-        Whether less or more is better. "auto" knows it from usual names.
+        Whether a lower ("min") or a higher ("max") value is better. "auto" infers it from the
+        name of the metric.
     to : {"previous", "best"}, default="previous"
-        Where to go back to: to the start of the epoch that got worse, or to the end of the best
-        epoch. With "best", training also ends there.
-    tolerance : float, default=0.0
-        By how much a value may be worse before it counts as worse.
+        State to restore: that before the epoch that got worse ("previous"), or that after the
+        best epoch ("best"), which is then also restored at the end of training.
+    min_delta : float, default=0.0
+        Minimum change of the metric that counts as worse: a smaller one is ignored.
     relative : bool, default=False
-        Whether `tolerance` is a share of the value compared with.
+        Whether `min_delta` is a fraction of the value compared with, instead of an absolute
+        difference.
     patience : int, default=0
-        How many worse epochs in a row are let pass. The one after them is taken back, and they
-        with it.
+        Number of consecutive worse epochs tolerated. The next worse epoch is reverted together
+        with them.
     cooldown : int, default=0
-        For how many epochs after a revert none counts as worse.
+        Number of epochs after a revert in which no epoch counts as worse.
     max_reverts : int, default=None
-        How often to go back at most.
+        Maximum number of reverts. None means unlimited.
     on_max : {"stop", "continue"}, default="stop"
-        What follows when an epoch would have to be taken back once more: training stops,
-        back at the earlier state (the last of ``reverts_``), or goes on without reverts.
-    lr_factor : float, default=1.0
-        What the learning rate is multiplied with at each revert, on top of what it was before;
-        it does not go back.
+        Action when an epoch would have to be reverted after `max_reverts` reverts: restore the
+        earlier state once more (the last item of ``reverts_``) and stop training, or continue
+        without reverts.
+    factor : float, default=1.0
+        Factor, above 0 and at most 1, by which the learning rate is multiplied at each revert.
+        The reduced learning rate is not restored by later reverts.
     min_lr : float, default=0.0
-        The least learning rate that `lr_factor` leads to.
+        Lower bound of the learning rate when it is reduced by `factor`.
     restore_optimizer : bool, default=True
-        Whether the optimizer's variables go back, the learning rate aside.
+        Whether the variables of the optimizer, except the learning rate, are restored.
 
     Attributes
     ----------
     reverts_ : list of Revert
-        What happened, in order. In the logs, and so in ``history_``, ``reverted`` is 1 for an
-        epoch that was taken back and 0 for others.
+        Reverts of the last training, in order. The logs, and so ``history_``, have an entry
+        ``reverted``: 1 for an epoch that was reverted and 0 for others.
 
     Raises
     ------
-    ValueError
-        In the constructor, for values that mean nothing; when training starts, where "auto"
-        does not know the mode or `lr_factor` meets a schedule; after the first epoch, where
-        `monitor` is not logged.
+    InputValueError
+        By the constructor, if a parameter has a value that is not allowed. When training
+        starts, if ``mode="auto"`` cannot infer the direction of `monitor`, or `factor` is below
+        1 and a schedule sets the learning rate. After the first epoch, if `monitor` is not
+        logged.
 
     Notes
     -----
-    A value that is NaN is worse than any. The first epoch is never taken back.
+    NaN is worse than any other value. The first epoch is never reverted.
 
     Examples
     --------
     >>> from skguard import GuardedKerasRegressor
     >>> from skguard.callbacks import RevertWeights
-    >>> estimator = GuardedKerasRegressor(callbacks=RevertWeights(to="best", lr_factor=0.5))
+    >>> estimator = GuardedKerasRegressor(callbacks=RevertWeights(to="best", factor=0.5))
     """
 
     # Called after the callbacks that keep weights, and first at the end of training, so that the
@@ -119,85 +130,102 @@ class RevertWeights(keras.callbacks.Callback):
         *,
         mode: str = "auto",
         to: str = "previous",
-        tolerance: float = 0.0,
+        min_delta: float = 0.0,
         relative: bool = False,
         patience: int = 0,
         cooldown: int = 0,
         max_reverts: int | None = None,
         on_max: str = "stop",
-        lr_factor: float = 1.0,
+        factor: float = 1.0,
         min_lr: float = 0.0,
         restore_optimizer: bool = True,
     ) -> None:
         super().__init__()
-        for name, value, allowed in (
-            ("mode", mode, ("auto", "min", "max")),
-            ("to", to, ("previous", "best")),
-            ("on_max", on_max, ("stop", "continue")),
-        ):
-            if value not in allowed:
-                raise ValueError(f"{name}={value!r} is none of {', '.join(map(repr, allowed))}.")
-        for name, number in (("patience", patience), ("cooldown", cooldown)):
-            if not isinstance(number, numbers.Integral) or number < 0:
-                raise ValueError(f"{name}={number!r} is no number of epochs. Give 0 or more.")
-        if tolerance < 0 or min_lr < 0:
-            raise ValueError(f"tolerance={tolerance!r} and min_lr={min_lr!r} must be 0 or more.")
-        if not 0 < lr_factor <= 1:
-            raise ValueError(f"lr_factor={lr_factor!r} must be above 0, and 1 at most.")
-        if max_reverts is not None and max_reverts < 0:
-            raise ValueError(f"max_reverts={max_reverts!r} must be None, or 0 or more.")
         self.monitor = monitor
         self.mode = mode
         self.to = to
-        self.tolerance = tolerance
+        self.min_delta = min_delta
         self.relative = relative
         self.patience = patience
         self.cooldown = cooldown
         self.max_reverts = max_reverts
         self.on_max = on_max
-        self.lr_factor = lr_factor
+        self.factor = factor
         self.min_lr = min_lr
         self.restore_optimizer = restore_optimizer
+        self._check_choices()
+        self._check_numbers()
         self.reverts_: list[Revert] = []
-        self._forget()
+        self._reset()
 
-    def _forget(self) -> None:
+    def _check_choices(self) -> None:
+        for name, allowed in _CHOICES.items():
+            if (value := getattr(self, name)) not in allowed:
+                raise InputValueError(
+                    f"{name}={value!r} of RevertWeights must be one of "
+                    f"{', '.join(map(repr, allowed))}."
+                )
+
+    def _check_numbers(self) -> None:
+        for name in ("patience", "cooldown"):
+            number = getattr(self, name)
+            if not isinstance(number, numbers.Integral) or number < 0:
+                raise InputValueError(
+                    f"{name}={number!r} of RevertWeights must be a number of epochs, an int >= 0."
+                )
+        for name in ("min_delta", "min_lr"):
+            if (number := getattr(self, name)) < 0:
+                raise InputValueError(f"{name}={number!r} of RevertWeights must be >= 0.")
+        if not 0 < self.factor <= 1:
+            raise InputValueError(f"factor={self.factor!r} of RevertWeights must be > 0 and <= 1.")
+        if self.max_reverts is not None and self.max_reverts < 0:
+            raise InputValueError(
+                f"max_reverts={self.max_reverts!r} of RevertWeights must be an int >= 0 or None."
+            )
+
+    def _reset(self) -> None:
         self._saved: _State | None = None
         self._n_worse = 0
         self._n_cooling = 0
         self._is_over = False
         self._is_at_saved = False
 
-    def on_train_begin(self, logs: Any = None) -> None:
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self.reverts_ = []
-        self._forget()
+        self._reset()
         self._sign = _sign(self.monitor, self.mode)
-        if self.lr_factor < 1 and _has_schedule(self.model.optimizer):
+        if self.factor < 1 and _has_schedule(self.model.optimizer):
             raise InputValueError(
-                f"lr_factor={self.lr_factor!r} of RevertWeights changes the learning rate, and "
-                "the optimizer has a schedule that sets it. Leave one out."
+                f"factor={self.factor!r} of RevertWeights reduces the learning rate, which a "
+                "schedule of the optimizer sets. Pass factor=1.0, or a number as the learning "
+                "rate of the optimizer."
             )
 
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         logs = logs if logs is not None else {}
-        if self.monitor not in logs:
-            if self.monitor.startswith("val_") and not any(n.startswith("val_") for n in logs):
-                logs["reverted"] = 0  # an epoch without validation
-                return
+        if self.monitor in logs:
+            logs["reverted"] = int(self._judge(epoch, float(logs[self.monitor])))
+        elif self.monitor.startswith("val_") and not any(n.startswith("val_") for n in logs):
+            logs["reverted"] = 0  # an epoch without validation
+        else:
             raise InputValueError(
-                f"monitor={self.monitor!r} of RevertWeights is not among the values logged in "
+                f"monitor={self.monitor!r} of RevertWeights is not among the metrics logged in "
                 f"epoch {epoch}: {sorted(logs)}."
             )
-        value = float(logs[self.monitor])
-        logs["reverted"] = int(self._judge(epoch, value))
 
-    def on_train_end(self, logs: Any = None) -> None:
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         if self.to == "best" and self._saved is not None and not self._is_at_saved:
             self._saved.restore(self.model, self.restore_optimizer)
-        self._forget()
+        self._reset()
 
     def _judge(self, epoch: int, value: float) -> bool:
-        """Whether the epoch was taken back."""
+        """Save or restore the state as the value of an epoch requires.
+
+        Returns
+        -------
+        bool
+            Whether the epoch was reverted.
+        """
         saved = self._saved
         if saved is None:
             if not math.isnan(value):
@@ -214,39 +242,36 @@ class RevertWeights(keras.callbacks.Callback):
             if self.to == "previous" and not math.isnan(value):
                 self._save(epoch, value)
             return False
+        return self._handle_worse(epoch, value, saved)
+
+    def _handle_worse(self, epoch: int, value: float, saved: _State) -> bool:
         self._n_worse += 1
         if self._n_worse <= self.patience or self._is_over:
             return False
         if self.max_reverts is not None and len(self.reverts_) >= self.max_reverts:
-            return self._give_up(epoch, value)
-        self._revert(epoch, value)
+            return self._exceed_max_reverts(epoch, value, saved)
+        self._revert(epoch, value, saved)
         return True
 
     def _is_better(self, value: float, reference: float) -> bool:
         return self._sign * (value - reference) < 0
 
     def _is_worse(self, value: float, reference: float) -> bool:
-        allowed = self.tolerance * (abs(reference) if self.relative else 1.0)
+        allowed = self.min_delta * (abs(reference) if self.relative else 1.0)
         return math.isnan(value) or self._sign * (value - reference) > allowed
 
     def _save(self, epoch: int, value: float) -> None:
         self._saved = _State.of(self.model, epoch, value)
         self._is_at_saved = True
 
-    def _go_back(self) -> None:
-        assert self._saved is not None
-        self._saved.restore(self.model, self.restore_optimizer)
+    def _revert(self, epoch: int, value: float, saved: _State) -> None:
+        saved.restore(self.model, self.restore_optimizer)
         self._is_at_saved = True
-
-    def _revert(self, epoch: int, value: float) -> None:
-        saved = self._saved
-        assert saved is not None
-        self._go_back()
-        rate = self._lower_rate()
+        learning_rate = self._reduce_learning_rate()
         self._n_worse, self._n_cooling = 0, self.cooldown
-        self.reverts_.append(Revert(epoch, value, saved.value, saved.epoch, rate))
+        self.reverts_.append(Revert(epoch, value, saved.value, saved.epoch, learning_rate))
         _LOGGER.info(
-            "Epoch %d: %s was %s, worse than %s in epoch %d; back to the end of that epoch.",
+            "Epoch %d: %s was %s, worse than %s in epoch %d, whose final state was restored.",
             epoch,
             self.monitor,
             value,
@@ -254,36 +279,36 @@ class RevertWeights(keras.callbacks.Callback):
             saved.epoch,
         )
 
-    def _give_up(self, epoch: int, value: float) -> bool:
+    def _exceed_max_reverts(self, epoch: int, value: float, saved: _State) -> bool:
         self._is_over = True
         stops = self.on_max == "stop"
         _LOGGER.info(
-            "Epoch %d: %s was %s, and max_reverts=%d are used up; training %s.",
+            "Epoch %d: %s was %s, and max_reverts=%d is exhausted; training %s.",
             epoch,
             self.monitor,
             value,
             self.max_reverts,
-            "stops" if stops else "goes on without reverts",
+            "stops" if stops else "continues without reverts",
         )
         if stops:
-            self._revert(epoch, value)
+            self._revert(epoch, value, saved)
             self.model.stop_training = True
         return stops
 
-    def _lower_rate(self) -> float | None:
+    def _reduce_learning_rate(self) -> float | None:
         optimizer = self.model.optimizer
         if _has_schedule(optimizer):
             return None
-        rate = float(keras.ops.convert_to_numpy(optimizer.learning_rate))
-        if self.lr_factor < 1 and rate > self.min_lr:
-            rate = max(rate * self.lr_factor, self.min_lr)
-            optimizer.learning_rate = rate
-        return rate
+        learning_rate = float(keras.ops.convert_to_numpy(optimizer.learning_rate))
+        if self.factor < 1 and learning_rate > self.min_lr:
+            learning_rate = max(learning_rate * self.factor, self.min_lr)
+            optimizer.learning_rate = learning_rate
+        return learning_rate
 
 
 @dataclasses.dataclass(frozen=True)
 class _State:
-    """A model after an epoch: the values of its variables, on their device."""
+    """Values of the variables of a model after an epoch, on their device."""
 
     epoch: int
     value: float
@@ -300,21 +325,25 @@ class _State:
             _assign(_slots(model), self.slots)
 
 
-def _values(variables: list[Any]) -> list[Any]:
+def _values(variables: Sequence[keras.Variable]) -> list[Any]:
     if keras.config.backend() == "tensorflow":
         import tensorflow as tf
 
-        # What is read shares the variable's memory until something writes to the variable.
-        read, own = tf.raw_ops.ReadVariableOp, [variable.value for variable in variables]
-        return [read(resource=variable.handle, dtype=variable.dtype) for variable in own]
+        # The result shares the memory of the variable until something assigns to the variable,
+        # so that variables that do not change are never copied (checked with TensorFlow 2.21).
+        return [
+            tf.raw_ops.ReadVariableOp(resource=variable.value.handle, dtype=variable.value.dtype)
+            for variable in variables
+        ]
     return [keras.ops.copy(variable.value) for variable in variables]
 
 
-def _assign(variables: list[Any], values: list[Any]) -> None:
+def _assign(variables: Sequence[keras.Variable], values: Sequence[Any]) -> None:
     if keras.config.backend() == "tensorflow":
         import tensorflow as tf
 
-        # variable.assign() converts and checks what is of the variable's own making here.
+        # variable.assign() converts and checks its argument, which is unnecessary here: the
+        # values were read from the same variables.
         for variable, value in zip(variables, values, strict=True):
             tf.raw_ops.AssignVariableOp(resource=variable.value.handle, value=value)
         return
@@ -322,16 +351,19 @@ def _assign(variables: list[Any], values: list[Any]) -> None:
         variable.assign(value)
 
 
-def _slots(model: keras.Model) -> list[Any]:
-    """The optimizer's variables, the learning rate aside: that is for `lr_factor` and others."""
+def _slots(model: keras.Model) -> list[keras.Variable]:
+    """Return the variables of the optimizer, except the learning rate."""
     optimizer = model.optimizer
     if optimizer is None:
         return []
-    rate = None if _has_schedule(optimizer) else getattr(optimizer, "learning_rate", None)
-    return [variable for variable in optimizer.variables if variable is not rate]
+    if _has_schedule(optimizer):
+        return list(optimizer.variables)
+    learning_rate = getattr(optimizer, "learning_rate", None)
+    return [variable for variable in optimizer.variables if variable is not learning_rate]
 
 
-def _has_schedule(optimizer: Any) -> bool:
+def _has_schedule(optimizer: keras.optimizers.Optimizer | None) -> bool:
+    # LossScaleOptimizer wraps the optimizer that has the schedule.
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     return inner is not None and not isinstance(
         getattr(inner, "learning_rate", None), keras.Variable
@@ -339,16 +371,16 @@ def _has_schedule(optimizer: Any) -> bool:
 
 
 def _sign(monitor: str, mode: str) -> int:
-    """1 where less is better, -1 where more is."""
-    if mode == "auto":
-        name = monitor.removeprefix("val_").lower()
-        if name.startswith("neg_"):  # scikit-learn's scorers: more of all of them is better
-            return -1
-        is_less, is_more = (any(word in name for word in words) for words in (_SMALLER, _GREATER))
-        if is_less == is_more:
-            raise InputValueError(
-                f"mode='auto' of RevertWeights does not know whether less or more of "
-                f"monitor={monitor!r} is better. Give mode='min' or mode='max'."
-            )
-        return 1 if is_less else -1
-    return 1 if mode == "min" else -1
+    """Return 1 if a lower value is better, -1 if a higher one is."""
+    if mode != "auto":
+        return 1 if mode == "min" else -1
+    name = monitor.removeprefix("val_").lower()
+    if name.startswith("neg_"):  # scorers of scikit-learn: higher is always better
+        return -1
+    lower, higher = (any(word in name for word in words) for words in (_LOWER, _HIGHER))
+    if lower == higher:
+        raise InputValueError(
+            f"mode='auto' of RevertWeights cannot infer whether a lower or a higher value of "
+            f"monitor={monitor!r} is better. Pass mode='min' or mode='max'."
+        )
+    return 1 if lower else -1

@@ -1,43 +1,70 @@
-"""A scikit-learn scorer on the rows that are held out, at the end of each epoch."""
+"""Evaluate a scikit-learn scorer on the validation set at the end of each epoch."""
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
+from sklearn.base import BaseEstimator
 from sklearn.metrics import check_scoring
 
 from skguard.callbacks._traits import Traits
+from skguard.exceptions import InputValueError
 
 __all__ = ["ScorerMonitor", "scorer_name"]
 
 
-class ScorerMonitor(keras.callbacks.Callback):
-    """Score the model on the hold-out at each epoch, for other callbacks to monitor.
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Evaluation:
+    """A scorer and the arguments that it is called with."""
 
-    The score is in the logs and in ``history_`` as ``val_<name>``, so that EarlyStopping,
-    ReduceLROnPlateau and ModelCheckpoint find it; give them ``mode="max"``, because greater is
-    better for every scikit-learn scorer. The model is scored as the estimator's ``predict`` and
-    ``predict_proba`` would be, labels decoded, on the rows that the fit holds out, with their
-    weights where the scorer takes them.
+    scorer: Callable[..., float]
+    estimator: BaseEstimator
+    X: Any
+    y: Any
+    sample_weight: Mapping[str, Any]
+
+    def score(self) -> float:
+        return float(self.scorer(self.estimator, self.X, self.y, **self.sample_weight))
+
+
+class ScorerMonitor(keras.callbacks.Callback):
+    """Evaluate a scorer on the validation set after each epoch, for other callbacks to monitor.
+
+    The score is logged as ``val_<name>`` and kept in ``history_``. Callbacks such as
+    EarlyStopping, ReduceLROnPlateau and ModelCheckpoint can monitor it with ``mode="max"``,
+    because a higher value is better for every scikit-learn scorer.
+
+    The scorer is called with an estimator whose ``predict`` and ``predict_proba`` use the
+    current weights and return decoded labels, with the validation set of the fit, and with its
+    sample weights if the scorer takes them.
 
     Parameters
     ----------
     scoring : str or callable
-        Any name or scorer that scikit-learn knows [1]_.
+        Name of a scorer, or a callable ``scorer(estimator, X, y)``, as in scikit-learn [1]_.
     name : str, default=None
-        None takes the scorer's own, such as ``"roc_auc"``.
+        Name of the score in the logs, without the prefix ``val_``. If None, the name of the
+        scorer, such as ``"roc_auc"``.
 
     Attributes
     ----------
     scores : list of float
-        One for each epoch that was validated.
+        One score per epoch with validation.
 
     Raises
     ------
     ValueError
-        When a fit starts: if scikit-learn does not know `scoring`, or nothing is held out.
+        When a fit starts, if scikit-learn does not know `scoring`. Not retried.
+    InputValueError
+        When training starts, if the fit has no validation set.
+
+    References
+    ----------
+    .. [1] https://scikit-learn.org/stable/modules/model_evaluation.html
 
     Examples
     --------
@@ -49,81 +76,95 @@ class ScorerMonitor(keras.callbacks.Callback):
     ...     keras.callbacks.EarlyStopping("val_roc_auc", mode="max", patience=5),
     ... ]
     >>> estimator = GuardedKerasClassifier(callbacks=callbacks, validation_fraction=0.2)
-
-    References
-    ----------
-    .. [1] https://scikit-learn.org/stable/modules/model_evaluation.html
     """
 
     # Called first, so that the other callbacks find its score in the logs.
     traits = Traits(scores_validation_set=True, order=-1)
 
-    def __init__(self, scoring: Any, name: str | None = None) -> None:
+    def __init__(self, scoring: str | Callable[..., float], name: str | None = None) -> None:
         super().__init__()
         self.scoring = scoring
         self.name = name
         self.scores: list[float] = []
-        self._subject: Any = None
+        self._evaluation: _Evaluation | None = None
 
     @property
     def logged_as(self) -> str:
-        """The score's name among the logs."""
+        """Name of the score in the logs."""
         return f"val_{self.name if self.name is not None else scorer_name(self.scoring)}"
 
-    def attach(self, estimator: Any, X: Any, y: Any, sample_weight: Any = None) -> None:
-        """Say what to score: estimators do so when a fit starts.
+    def attach(self, estimator: BaseEstimator, X: Any, y: Any, sample_weight: Any = None) -> None:
+        """Set the estimator and the validation set. Called by a fit before training.
 
         Parameters
         ----------
         estimator : estimator
-            Predicts with the model that trains.
-        X, y, sample_weight
-            The rows that are held out, as the user gave them.
+            Fitted estimator that predicts with the model in training.
+        X : array-like of shape (n_samples, ...)
+            Samples of the validation set.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets of the validation set, not encoded.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Ignored by scorers that do not take sample weights.
+
+        Raises
+        ------
+        ValueError
+            If scikit-learn does not know `scoring`.
         """
         scorer = check_scoring(estimator, self.scoring)
-        weighs = sample_weight is not None and _takes_weights(scorer)
-        self._subject = (
-            scorer,
-            estimator,
-            X,
-            y,
-            {"sample_weight": sample_weight} if weighs else {},
-        )
+        weights = {}
+        if sample_weight is not None and _takes_sample_weight(scorer):
+            weights["sample_weight"] = sample_weight
+        self._evaluation = _Evaluation(scorer, estimator, X, y, weights)
 
     def detach(self) -> None:
-        """Let go of estimator and rows."""
-        self._subject = None
+        """Release the estimator and the validation set. Called by a fit after training."""
+        self._evaluation = None
 
-    def on_train_begin(self, logs: Any = None) -> None:
-        if self._subject is None:
-            raise ValueError(
-                f"ScorerMonitor({self.scoring!r}) has nothing to score: it is for skguard's "
-                "estimators, with rows held out, such as validation_fraction=0.1."
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        if self._evaluation is None:
+            raise InputValueError(
+                f"ScorerMonitor({self.scoring!r}) has no validation set to score. Use it with "
+                "skguard's estimators and set samples aside, for example by "
+                "validation_fraction=0.1."
             )
         self.scores = []
 
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         logs = logs if logs is not None else {}
-        if "val_loss" not in logs and any(name == "loss" for name in logs):
-            return  # validation_freq leaves this epoch out
-        scorer, estimator, X, y, weights = self._subject
-        score = float(scorer(estimator, X, y, **weights))
+        if "loss" in logs and "val_loss" not in logs:
+            return  # an epoch without validation, by validation_freq
+        assert self._evaluation is not None
+        score = self._evaluation.score()
         self.scores.append(score)
         logs[self.logged_as] = score
 
 
-def _takes_weights(scorer: Any) -> bool:
-    """Whether a scorer, and the function that scikit-learn wrapped in one, takes weights."""
-    inner = getattr(scorer, "_score_func", scorer)
+def _takes_sample_weight(scorer: Callable[..., float]) -> bool:
+    # Scorers of make_scorer take any keyword; what counts is the function that they wrap, in an
+    # attribute that is private in scikit-learn (1.6 to 1.9).
+    function = getattr(scorer, "_score_func", scorer)
     try:
-        return "sample_weight" in inspect.signature(inner).parameters
+        return "sample_weight" in inspect.signature(function).parameters
     except (TypeError, ValueError):
         return False
 
 
-def scorer_name(scoring: Any) -> str:
-    """What to call a scorer: ``"roc_auc"``, or the name of the function in it."""
+def scorer_name(scoring: str | Callable[..., float]) -> str:
+    """Return the name of a scorer.
+
+    Parameters
+    ----------
+    scoring : str or callable
+
+    Returns
+    -------
+    str
+        `scoring` itself if it is a str, else the name of the function that it is or wraps, else
+        ``"score"``.
+    """
     if isinstance(scoring, str):
         return scoring
-    inner = getattr(scoring, "_score_func", scoring)
-    return getattr(inner, "__name__", None) or "score"
+    function = getattr(scoring, "_score_func", scoring)
+    return getattr(function, "__name__", None) or "score"

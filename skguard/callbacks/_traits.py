@@ -9,6 +9,7 @@ and nothing is assumed about what it reads.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -94,16 +95,33 @@ def traits_of(callback: Any) -> Traits:
     Returns
     -------
     Traits
-        Of the first class in the method resolution order that has any. Traits that hold for
-        exactly one class are not inherited.
+        Its own, or those of its base classes together. Traits that hold for exactly one class
+        are not inherited.
     """
     cls = callback if inspect.isclass(callback) else type(callback)
+    found: list[Traits] = []
+    owners: list[type] = []
     for base in cls.__mro__:
         declared = vars(base).get("traits")
         traits = declared if isinstance(declared, Traits) else _KERAS.get(base)
-        if traits is not None:
-            return traits if base is cls else dataclasses.replace(traits, **_NOT_INHERITED)
-    return Traits.NONE
+        # The traits of a class replace those of its own bases.
+        if traits is None or any(issubclass(owner, base) for owner in owners):
+            continue
+        owners.append(base)
+        found.append(traits if base is cls else dataclasses.replace(traits, **_NOT_INHERITED))
+    return functools.reduce(_combined, found, Traits.NONE)
+
+
+def _combined(one: Traits, other: Traits) -> Traits:
+    """Combine the traits of two base classes: whatever holds for one of them."""
+    values = {}
+    for field in dataclasses.fields(Traits):
+        a, b = getattr(one, field.name), getattr(other, field.name)
+        if field.name == "writes_files":
+            values[field.name] = a and b
+        else:  # for mappings, numbers and flags alike: what the first class has comes first
+            values[field.name] = {**b, **a} if isinstance(a, Mapping) else a or b
+    return Traits(**values)
 
 
 def has_trait(callbacks: Sequence[Any], name: str) -> bool:

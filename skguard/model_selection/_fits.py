@@ -1,4 +1,4 @@
-"""One fit of a search: what it needs, how it runs, what is told of it."""
+"""One fit of a search: its input, how it runs, and its outcome."""
 
 from __future__ import annotations
 
@@ -10,18 +10,23 @@ import warnings
 from typing import Any
 
 import numpy as np
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 from sklearn.pipeline import Pipeline
 
 from skguard._fit.attempts import is_worth_another_try
 from skguard._repairs import scikit_learn as repairs
+from skguard._warnings import level_of_user
+from skguard.model_selection._budget import Deadline
+from skguard.model_selection._status import FitStatus
 
 __all__ = ["Failure", "Fit", "Outcome", "Training", "Work", "run", "time_limits", "trained_network"]
+
+_MIN_FIT_SECONDS = 1e-3  # a limit must be positive
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Work:
-    """What all fits of a search share, but for the rows.
+    """The input that all fits of a search share, except for the data.
 
     Parameters
     ----------
@@ -29,11 +34,11 @@ class Work:
         Cloned for each fit.
     scorer : callable
     fit_params, score_params : dict
-        Arrays with a value for each row are cut to the split.
+        Arrays with one value per sample are indexed by the split.
     return_train_score : bool
     error_score : "raise" or float
-        What a scorer that raises counts for.
-    retry_on : tuple of exception classes
+        The score where the scorer raises.
+    retry_on : exception class or tuple of them
     verbose : int
     """
 
@@ -54,18 +59,19 @@ class Fit:
     Parameters
     ----------
     candidate : int
-        Row of ``cv_results_``.
+        Index into ``cv_results_``.
     split : int
     params : dict
     progress : tuple of int
-        Number of the candidate, of all candidates, of all splits, for messages.
-    attempt : int
-        Counted from 0.
-    alone : bool
-        Whether nothing else may run meanwhile.
-    may_take_all : bool
-        Whether it may take all the time that a search has left.
-    callbacks : object
+        Number of the candidate among those added with it, their count, and the number of
+        splits, for messages.
+    attempt : int, default=0
+        0-based.
+    alone : bool, default=False
+        Whether no other fit may run at the same time.
+    may_take_all : bool, default=False
+        Whether the fit may use all the time that is left for fits.
+    callbacks : tuple or None, default=None
         See `skguard._repairs.scikit_learn.fit_and_score`.
     """
 
@@ -78,16 +84,54 @@ class Fit:
     may_take_all: bool = False
     callbacks: Any = None
 
+    @property
+    def key(self) -> tuple[int, int]:
+        """Candidate and split, which all attempts have in common."""
+        return self.candidate, self.split
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Training:
-    """What a fitted Keras estimator tells of its training."""
+    """Results of the training of a Keras estimator; all None for other estimators.
+
+    Parameters
+    ----------
+    n_epochs : int or None, default=None
+    best_epoch : int or None, default=None
+        0-based.
+    stop_reason : str or None, default=None
+    n_attempts : int, default=1
+        Tries of the estimator itself.
+    history : dict of str to list of float or None, default=None
+    """
 
     n_epochs: int | None = None
     best_epoch: int | None = None
     stop_reason: str | None = None
     n_attempts: int = 1
     history: dict[str, list[float]] | None = None
+
+    @classmethod
+    def of(cls, estimator: BaseEstimator) -> Training:
+        """Return the results in a fitted estimator or in the Keras estimator inside it."""
+        network = trained_network(estimator)
+        if network is None:
+            return cls()
+        history = getattr(network, "history_", None)
+        attempts = getattr(network, "attempts_", None)
+        return cls(
+            n_epochs=network.n_epochs_,
+            best_epoch=getattr(network, "best_epoch_", None),
+            stop_reason=getattr(network, "stop_reason_", None),
+            n_attempts=len(attempts) if attempts else 1,
+            history=dict(history) if isinstance(history, dict) else None,
+        )
+
+    @classmethod
+    def of_error(cls, error: BaseException) -> Training:
+        """Return the number of attempts, which an error of a guarded estimator carries."""
+        attempts = getattr(error, "attempts", None)
+        return cls(n_attempts=len(attempts) if isinstance(attempts, list) and attempts else 1)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -96,18 +140,18 @@ class Failure:
 
     Parameters
     ----------
-    status : {"failed", "timed_out", "worker_died"}
+    status : FitStatus
     error : str
         Name of the class.
     message, traceback : str
-    exception : BaseException or None
-        None where it cannot travel between processes.
-    may_retry : bool
-    is_fatal : bool
-        Whether the whole search is over.
+    exception : BaseException or None, default=None
+        None where it cannot be sent between processes.
+    may_retry : bool, default=False
+    is_fatal : bool, default=False
+        Whether the search ends.
     """
 
-    status: str
+    status: FitStatus
     error: str
     message: str
     traceback: str
@@ -117,8 +161,13 @@ class Failure:
 
     @classmethod
     def of(
-        cls, error: BaseException, retry_on: Any, status: str = "failed", is_fatal: bool = False
+        cls,
+        error: BaseException,
+        retry_on: Any,
+        status: FitStatus = FitStatus.FAILED,
+        is_fatal: bool = False,
     ) -> Failure:
+        """Return the failure of a fit that raised `error`."""
         return cls(
             status=status,
             error=type(error).__name__,
@@ -134,25 +183,26 @@ def _text_of(error: BaseException) -> str:
     try:
         return str(error)
     except Exception as second:
-        return f"(its text cannot be had: {type(second).__name__})"
+        return f"(no message: its __str__ raised {type(second).__name__})"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a fit ended: with scores, or with a failure, or with both where a score is unusable.
+    """The end of a fit: with scores, a failure, or both where a score cannot be used.
 
     Parameters
     ----------
     fit : Fit
     seconds : float
-    scores : dict or None
+        Duration, scoring included.
+    scores : dict or None, default=None
         See `skguard._repairs.scikit_learn.fit_and_score`.
-    failure : Failure or None
-    scoring_failures : dict of str to Failure
-        By the name of the score that was not to be had, where the others were.
+    failure : Failure or None, default=None
+    scoring_failures : dict of str to Failure, default={}
+        By the name of the score whose scorer raised on the test samples.
     training : Training
-    is_untrained : bool
-        Whether the search's time was over before the first epoch was.
+    is_untrained : bool, default=False
+        Whether the deadline passed before the first epoch ended.
     """
 
     fit: Fit
@@ -171,108 +221,111 @@ def run(
     y: Any,
     train: np.ndarray,
     test: np.ndarray,
-    deadline: float | None = None,
+    deadline: Deadline | None = None,
 ) -> Outcome:
-    """Fit and score; whatever is raised is in the outcome, but for KeyboardInterrupt.
+    """Fit and score. Every error is in the outcome; only KeyboardInterrupt is raised.
 
     Parameters
     ----------
     fit : Fit
     work : Work
     X, y : array-like
-        All rows.
+        All samples.
     train, test : ndarray of int
-    deadline : float or None
-        See ``time.time``. What is left until then becomes the ``max_fit_seconds`` of an
-        estimator that has it.
-
-    Returns
-    -------
-    Outcome
+    deadline : Deadline or None, default=None
+        The time left until then becomes the ``max_fit_seconds`` of an estimator that has it.
     """
-    started = time.perf_counter()
-    candidate, n_candidates, n_splits = fit.progress
-    scoring = _Scoring(work.scorer, work.error_score, work.retry_on)
-    is_fatal = True  # parameters that do not exist, and the like: every fit would raise it
+    started = time.monotonic()
+    estimator = None
+    scoring = _RecordedScoring(work.scorer, work.error_score, work.retry_on)
     try:
-        params = fit.params
-        estimator = clone(work.estimator).set_params(**clone(params, safe=False))
-        if deadline is not None:
-            limits = time_limits(estimator, deadline - time.time())
-            params = params | limits
-            estimator.set_params(**limits)
-        is_fatal = False
-        scores = repairs.fit_and_score(
+        estimator, params = _prepared(fit, work, deadline)
+        fitted, scores = repairs.fit_and_score(
             estimator,
             X,
             y,
-            callbacks=fit.callbacks,
             train=train,
             test=test,
             scorer=scoring,
-            # They are set already, and here for messages alone.
-            parameters=params if work.verbose > 1 else None,
             fit_params=work.fit_params,
             score_params=work.score_params,
             return_train_score=work.return_train_score,
-            verbose=work.verbose,
-            split_progress=(fit.split, n_splits),
-            candidate_progress=(candidate, n_candidates),
+            callbacks=fit.callbacks,
+            **_messages(fit, work, params),
         )
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        # Once it is fitted, scikit-learn itself has refused what the scorer returned.
-        is_fatal = is_fatal or (scoring.training is not None and not scoring.has_raised)
-        failure = Failure.of(error, work.retry_on, is_fatal=is_fatal)
-        attempts = getattr(error, "attempts", None)
-        n_attempts = len(attempts) if isinstance(attempts, list) and attempts else 1
-        if work.verbose > 1:
-            sys.stdout.write(
-                f"[CV {fit.split + 1}/{n_splits}] FAILED {fit.params}: {failure.error}: "
-                f"{failure.message.partition(chr(10))[0]}\n"
-            )
-        return Outcome(
-            fit,
-            time.perf_counter() - started,
-            failure=failure,
-            training=Training(n_attempts=n_attempts),
+        # A parameter that does not exist, or a scorer without numbers: every fit would raise.
+        is_fatal = estimator is None or scoring.was_rejected()
+        return _failed(fit, work, time.monotonic() - started, error, is_fatal)
+    training = Training.of(fitted)
+    is_late = deadline is not None and deadline.seconds_left() <= 0
+    is_untrained = is_late and training.n_epochs == 0
+    seconds = time.monotonic() - started
+    return Outcome(fit, seconds, scores, None, scoring.calls[0].failures, training, is_untrained)
+
+
+def _prepared(fit: Fit, work: Work, deadline: Deadline | None) -> tuple[Any, dict[str, Any]]:
+    """Return a clone with the parameters of the candidate, and all that were set."""
+    params = fit.params
+    estimator = clone(work.estimator).set_params(**clone(params, safe=False))
+    if deadline is not None:
+        limits = time_limits(estimator, deadline.seconds_left())
+        params = params | limits
+        estimator.set_params(**limits)
+    return estimator, params
+
+
+def _messages(fit: Fit, work: Work, params: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of scikit-learn's ``_fit_and_score`` that only messages need."""
+    candidate, n_candidates, n_splits = fit.progress
+    return {
+        "parameters": params if work.verbose > 1 else None,  # they are set already
+        "verbose": work.verbose,
+        "split_progress": (fit.split, n_splits),
+        "candidate_progress": (candidate, n_candidates),
+    }
+
+
+def _failed(fit: Fit, work: Work, seconds: float, error: BaseException, is_fatal: bool) -> Outcome:
+    failure = Failure.of(error, work.retry_on, is_fatal=is_fatal)
+    if work.verbose > 1:
+        first_line = failure.message.partition("\n")[0]
+        sys.stdout.write(
+            f"[CV {fit.split + 1}/{fit.progress[2]}] FAILED {fit.params}: {failure.error}: "
+            f"{first_line}\n"
         )
-    assert scoring.training is not None
-    return Outcome(
-        fit,
-        time.perf_counter() - started,
-        scores=scores,
-        scoring_failures=scoring.failures,
-        training=scoring.training,
-        is_untrained=(
-            deadline is not None and time.time() >= deadline and scoring.training.n_epochs == 0
-        ),
-    )
+    return Outcome(fit, seconds, failure=failure, training=Training.of_error(error))
 
 
 def time_limits(estimator: Any, seconds_left: float) -> dict[str, float]:
-    """The parameters to set for a fit that takes no longer, where the estimator has such."""
-    limits = {}
-    for name, value in estimator.get_params().items():
-        if name.rpartition("__")[2] == "max_fit_seconds":
-            limits[name] = max(min(seconds_left, value or seconds_left), 1e-3)
-    return limits
+    """Return the parameters that limit a fit to `seconds_left`, where the estimator has any."""
+    return {
+        name: max(min(seconds_left, value or seconds_left), _MIN_FIT_SECONDS)
+        for name, value in estimator.get_params().items()
+        if name.rpartition("__")[2] == "max_fit_seconds"
+    }
 
 
-class _Scoring:
-    """A scorer that does not raise, unless that is wanted, and looks at what was fitted.
+@dataclasses.dataclass(frozen=True, slots=True)
+class _ScorerCall:
+    """One call of a scorer: what it raised, by the name of the score."""
 
-    scikit-learn scores with it on the rows to test, and then on those to train.
+    failures: dict[str, Failure]
+    was_raised: bool = False
+
+
+class _RecordedScoring:
+    """A scorer that replaces what raises by ``error_score`` and keeps the errors.
+
+    scikit-learn's ``_fit_and_score`` returns numbers alone and drops what a scorer raised, which
+    decides about a retry. So the errors have to be recorded while it calls this.
 
     Attributes
     ----------
-    training : Training or None
-        None until the estimator is fitted.
-    failures : dict of str to Failure
-        What the scorers raised on the rows to test, by the name of the score.
-    has_raised : bool
-        Whether an error has gone through.
+    calls : list of _ScorerCall
+        On the test samples, then on the training samples where their score is wanted.
     """
 
     def __init__(self, scorer: Any, error_score: Any, retry_on: Any) -> None:
@@ -283,62 +336,53 @@ class _Scoring:
             self._scorer = repairs.errors_kept(scorer, self._errors)
         self._error_score = error_score
         self._retry_on = retry_on
-        self.training: Training | None = None
-        self.failures: dict[str, Failure] = {}
-        self.has_raised = False
+        self.calls: list[_ScorerCall] = []
 
     def __repr__(self) -> str:
-        return repr(self._scorer)  # scikit-learn shows it in errors
+        return repr(self._scorer)  # scikit-learn's errors show it
+
+    def was_rejected(self) -> bool:
+        """Return whether scikit-learn raised because of a value that the scorer returned."""
+        return bool(self.calls) and not self.calls[-1].was_raised
 
     def __call__(self, estimator: Any, *args: Any, **kwargs: Any) -> Any:
-        failures: dict[str, Failure] = {}
-        if self.training is None:
-            self.training = _training_of(estimator)
-            self.failures = failures
         self._errors.clear()
+        failures: dict[str, Failure] = {}
         try:
             scores = self._scorer(estimator, *args, **kwargs)
         except Exception as error:
             if self._error_score == "raise":
-                self.has_raised = True
+                self.calls.append(_ScorerCall({}, was_raised=True))
                 raise
             failures["score"] = Failure.of(error, self._retry_on)
             scores = self._error_score
-        if self._has_names:
-            for name, score in scores.items():
-                raised = self._errors.get(name)
-                if raised is None and isinstance(score, str):  # scikit-learn's text of a traceback
-                    raised = RuntimeError(score)
-                if raised is not None:
-                    failures[name] = Failure.of(raised, self._retry_on)
-                    scores[name] = self._error_score
+        else:
+            if self._has_names:
+                failures = self._failures_by_name(scores)
+                scores |= dict.fromkeys(failures, self._error_score)
         for failure in failures.values():
             warnings.warn(
                 "Scoring failed. The score on this train-test partition for these parameters "
                 f"will be set to {self._error_score}. Details: \n{failure.traceback}",
                 UserWarning,
-                stacklevel=2,
+                stacklevel=level_of_user(),
             )
+        self.calls.append(_ScorerCall(failures))
         return scores
 
-
-def _training_of(estimator: Any) -> Training:
-    network = trained_network(estimator)
-    if network is None:
-        return Training()
-    history = getattr(network, "history_", None)
-    attempts = getattr(network, "attempts_", None)
-    return Training(
-        n_epochs=network.n_epochs_,
-        best_epoch=getattr(network, "best_epoch_", None),
-        stop_reason=getattr(network, "stop_reason_", None),
-        n_attempts=len(attempts) if attempts else 1,
-        history=dict(history) if isinstance(history, dict) else None,
-    )
+    def _failures_by_name(self, scores: dict[str, Any]) -> dict[str, Failure]:
+        failures = {}
+        for name, score in scores.items():
+            error = self._errors.get(name)
+            if error is None and isinstance(score, str):  # scikit-learn's text of a traceback
+                error = RuntimeError(score)
+            if error is not None:
+                failures[name] = Failure.of(error, self._retry_on)
+        return failures
 
 
 def trained_network(estimator: Any) -> Any:
-    """The Keras estimator in a fitted estimator, such as a Pipeline; None if there is none."""
+    """Return the Keras estimator in a fitted estimator such as a Pipeline; None without one."""
     while estimator is not None and not hasattr(estimator, "n_epochs_"):
         if isinstance(estimator, Pipeline):
             estimator = estimator.steps[-1][1]

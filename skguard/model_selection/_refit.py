@@ -1,176 +1,96 @@
-"""The refit on all rows, for as many epochs as the folds found best."""
+"""The refit of the best candidate on all samples."""
 
 from __future__ import annotations
 
-import inspect
-import math
-from collections.abc import Iterable, Mapping
+import time
+import warnings
 from typing import Any
 
-import keras
-import numpy as np
-from sklearn.pipeline import Pipeline
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
 
-from skguard.callbacks import ScorerMonitor, Shared
+from skguard._fit.attempts import is_worth_another_try
+from skguard._warnings import level_of_user
+from skguard.model_selection._evaluation import SearchRun
+from skguard.model_selection._fits import time_limits, trained_network
+from skguard.model_selection._results import Refitted, SearchResults
+from skguard.model_selection._status import StopReason
 
-__all__ = ["check_refit_epochs", "n_best_epochs", "without_hold_out"]
-
-_NEEDED = ("epochs", "early_stopping", "validation_split", "validation_fraction", "callbacks")
-
-
-def _network_prefix(estimator: Any) -> str | None:
-    """What stands before the parameters of the Keras estimator in `estimator`; None without one.
-
-    The one that `fits.trained_network` finds once it is fitted.
-    """
-    prefix = ""
-    while hasattr(estimator, "get_params"):
-        params = estimator.get_params(deep=False)
-        if all(name in params for name in _NEEDED):
-            return prefix
-        if isinstance(estimator, Pipeline):
-            name, estimator = estimator.steps[-1]
-        else:
-            name = next((n for n in ("regressor", "classifier", "estimator") if n in params), "")
-            estimator = params.get(name)
-        prefix += f"{name}__"
-    return None
+__all__ = ["refit", "warn_if_cut_short"]
 
 
-def check_refit_epochs(
-    estimator: Any, searched: Iterable[str], fit_params: Mapping[str, Any]
-) -> None:
-    """Refuse an estimator that has no epochs to choose, or holds nothing out to choose them by.
+def refit(run: SearchRun, results: SearchResults, refit_epochs: str | None) -> Refitted:
+    """Fit the best candidate, with the retries and the time limit of the other fits.
 
     Parameters
     ----------
-    estimator : estimator
-    searched : iterable of str
-        The parameters that candidates set.
-    fit_params : dict
-        What ``fit`` of the search was given beside X and y.
+    run : SearchRun
+    results : SearchResults
+    refit_epochs : {"best"} or None
 
     Raises
     ------
-    ValueError
+    BaseException
+        The error of the last attempt.
     """
-    params = estimator.get_params()
-    prefix = _network_prefix(estimator)
-    if prefix is None:
-        raise ValueError(
-            f"refit_epochs='best' is for Keras estimators of skguard, and {estimator!r} is none "
-            "and holds none. Leave it out."
+    max_retries = run.trials.rules.max_retries
+    for attempt in range(max_retries + 1):
+        estimator = _best_estimator(run, results, refit_epochs)
+        try:
+            return _fit(estimator, run, _seconds(run, results))
+        except Exception as error:
+            may_retry = attempt < max_retries and is_worth_another_try(error, run.work.retry_on)
+            if run.budget.is_over() or not may_retry:
+                raise
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _best_estimator(run: SearchRun, results: SearchResults, refit_epochs: str | None) -> Any:
+    """Return the best candidate, which is not fitted yet."""
+    # Copies of the parameters too, which may be estimators.
+    best = clone(run.work.estimator).set_params(**clone(results.best_params, safe=False))
+    if refit_epochs is not None:
+        from skguard.model_selection import _refit_epochs  # imports Keras
+
+        n_epochs = _refit_epochs.n_best_epochs(results.cv_results, results.best_index)
+        best.set_params(**_refit_epochs.without_validation_set(best, n_epochs))
+    return best
+
+
+def _seconds(run: SearchRun, results: SearchResults) -> float | None:
+    """Return the time limit of the refit."""
+    table, best = results.cv_results, results.best_index
+    names = [f"split{split}_stop_reason" for split in range(run.trials.n_splits)]
+    reasons = [table[name][best] for name in names if name in table]
+    return run.budget.seconds_for_refit(
+        fit_seconds=float(table["mean_fit_time"][best]),
+        size_ratio=run.trials.size_ratio,
+        was_cut_short=StopReason.TIME_BUDGET.value in reasons,
+    )
+
+
+def _fit(estimator: Any, run: SearchRun, seconds: float | None) -> Refitted:
+    """Fit for no longer than `seconds`, which the parameters do not show afterwards."""
+    limits = {} if seconds is None else time_limits(estimator, seconds)
+    params = {name: estimator.get_params()[name] for name in limits}
+    estimator.set_params(**limits)
+    targets = () if run.y is None else (run.y,)
+    started = time.monotonic()
+    with run.callbacks.refitting(estimator):
+        estimator.fit(run.X, *targets, **run.work.fit_params)
+    fit_seconds = time.monotonic() - started
+    estimator.set_params(**params)
+    return Refitted(estimator, fit_seconds, was_limited=limits != params)
+
+
+def warn_if_cut_short(refitted: Refitted, time_budget: float | None) -> None:
+    """Warn if the time budget, not the estimator's own limit, has ended the refit."""
+    network = trained_network(refitted.estimator)
+    reason = getattr(network, "stop_reason_", None)
+    if refitted.was_limited and reason == StopReason.TIME_BUDGET.value:
+        warnings.warn(
+            f"time_budget={time_budget!r} has cut the refit short, after {network.n_epochs_} "
+            "epochs.",
+            ConvergenceWarning,
+            stacklevel=level_of_user(),
         )
-    rules = ("early_stopping", "validation_split", "validation_fraction")
-    given = ("X_val", "validation_data")
-    if (
-        not any(_holds_out(params.get(f"{prefix}{p}{r}")) for r in rules for p in ("", "fit__"))
-        and not any(name.endswith(rules) for name in searched)
-        and not any(name.endswith(given) for name in [*fit_params, *params])
-    ):
-        raise ValueError(f"refit_epochs='best' needs the best epoch of each split. {_HOLD_OUT}")
-
-
-def _holds_out(rule: Any) -> bool:
-    return rule is not None and not (isinstance(rule, bool | int | float) and not rule)
-
-
-_HOLD_OUT = (
-    "The fits hold no rows out, by which epochs could be compared. Hold some out with "
-    "early_stopping=True or validation_fraction=0.1."
-)
-
-
-def n_best_epochs(results: Mapping[str, Any], best_index: int) -> int:
-    """The median over the splits of how many epochs were best, rounded up.
-
-    Raises
-    ------
-    ValueError
-        If a split has no best epoch.
-    """
-    names = [name for name in results if name.startswith("split") and name.endswith("_best_epoch")]
-    best = np.array([results[name][best_index] for name in names])
-    if not len(best) or np.isnan(best).any():
-        raise ValueError(
-            "refit_epochs='best' needs the best epoch of each split, and the candidate "
-            f"{results['params'][best_index]} has none. {_HOLD_OUT}"
-        )
-    return math.ceil(np.median(best + 1))  # epochs are counted from 0
-
-
-def without_hold_out(estimator: Any, n_epochs: int) -> dict[str, Any]:
-    """The parameters to set for a fit of `n_epochs` epochs on all rows."""
-    params = estimator.get_params()
-    prefix = _network_prefix(estimator)
-    assert prefix is not None  # see check_refit_epochs
-    changed = {
-        "epochs": n_epochs,
-        "early_stopping": False,
-        "validation_split": 0.0,
-        "validation_fraction": None,
-    }
-    for name in ("callbacks", "fit__callbacks"):
-        value = params.get(f"{prefix}{name}")
-        changed[name] = _without_validation(value, f"{prefix}{name}", params)
-    # Parameters that are routed to fit come before the estimator's own, where they are given.
-    changed |= {f"fit__{name}": changed[name] for name in ("epochs", "validation_split")}
-    return {
-        f"{prefix}{name}": value
-        for name, value in changed.items()
-        if not name.startswith("fit__") or f"{prefix}{name}" in params
-    }
-
-
-def _without_validation(value: Any, name: str, params: Mapping[str, Any]) -> Any:
-    """Replace the callbacks that look at held-out rows by ones that do nothing."""
-    if isinstance(value, dict):
-        return {k: _without_validation(v, f"{name}__{k}", params) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        items = [_without_validation(v, f"{name}__{i}", params) for i, v in enumerate(value)]
-        return type(value)(items)
-    if value is None or not _looks_at_validation(value, name, params):
-        return value
-    return LeftOut if inspect.isclass(value) else LeftOut()
-
-
-def _looks_at_validation(value: Any, name: str, params: Mapping[str, Any]) -> bool:
-    if isinstance(value, Shared):
-        value = value.callback
-    if not inspect.isclass(value):
-        monitor = getattr(value, "monitor", None)
-        saves_all = getattr(value, "save_best_only", True) is False
-        cls = type(value)
-    else:
-        monitor = _argument(value, name, "monitor", params)
-        saves_all = _argument(value, name, "save_best_only", params) is False
-        cls = value
-    if issubclass(cls, keras.callbacks.ModelCheckpoint) and saves_all:
-        return False
-    return issubclass(cls, ScorerMonitor) or str(monitor).startswith("val_")
-
-
-def _argument(cls: type, name: str, argument: str, params: Mapping[str, Any]) -> Any:
-    """What `cls` will be constructed with: a parameter for it or for all around it."""
-    default = inspect.signature(cls).parameters.get(argument)
-    level = name
-    while level.rpartition("__")[2]:
-        if f"{level}__{argument}" in params:
-            return params[f"{level}__{argument}"]
-        if level.rpartition("__")[2] == "callbacks":
-            break
-        level = level.rpartition("__")[0]
-    return getattr(default, "default", None)
-
-
-class LeftOut(keras.callbacks.Callback):
-    """In the place of a callback that needs held-out rows.
-
-    Parameters
-    ----------
-    *args, **kwargs
-        Whatever the other one takes, so that its routed parameters are still taken by something.
-    """
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__()

@@ -1,182 +1,227 @@
-"""What a search tells of its trials: columns of ``cv_results_``, histories, a summary."""
+"""The results of a search: one record, computed from its trials and a few settings."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import dataclasses
+import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from skguard.model_selection._fits import Outcome
-from skguard.model_selection._trials import Trials, grouped
+from skguard._repairs import scikit_learn as repairs
+from skguard.exceptions import TooManyFailedTrialsError
+from skguard.model_selection._status import CandidateStatus, StopReason
+from skguard.model_selection._table import (
+    columns,
+    completed_only,
+    histories,
+    metric_names,
+    rank_failed_last,
+    raw_scores,
+)
+from skguard.model_selection._trials import Decision, FailedTrial, Trials
 
-__all__ = ["columns", "completed_only", "histories", "rank_failed_last", "raw_scores", "summary"]
+__all__ = [
+    "NO_FITS",
+    "Refitted",
+    "ResultSettings",
+    "SearchResults",
+    "conclusion",
+    "results_table",
+    "search_results",
+]
+
+NO_FITS = "No fits were performed. Was the CV iterator empty? Were there no candidates?"
+
+Table = dict[str, Any]
 
 
-def raw_scores(
-    trials: Trials, candidates: Sequence[int], metrics: list[str] | None, with_train: bool
-) -> list[dict[str, Any]]:
-    """For each fit of `candidates` what scikit-learn's own search would have got.
+@dataclasses.dataclass(frozen=True, slots=True)
+class ResultSettings:
+    """The settings of a search that its results depend on.
+
+    Parameters
+    ----------
+    scorer : callable
+    refit : bool, str or callable
+    return_train_score : bool
+    format_results, select_best_index, check_refit : callable
+        Methods of scikit-learn's search, which subclasses may override:
+        ``_format_results``, ``_select_best_index`` and ``_check_refit_for_multimetric``.
+    """
+
+    scorer: Any
+    refit: Any
+    return_train_score: bool
+    format_results: Callable[..., Table]
+    select_best_index: Callable[..., Any]
+    check_refit: Callable[[Any], None]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Refitted:
+    """The refit of the best candidate.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Fitted.
+    seconds : float
+    was_limited : bool
+        Whether the time budget was a stricter limit than that of the estimator.
+    """
+
+    estimator: Any
+    seconds: float
+    was_limited: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SearchResults:
+    """Everything that a search reports, however it ended.
+
+    Parameters
+    ----------
+    stop_reason : StopReason
+    error : BaseException or None
+        What ``fit`` raises.
+    cv_results : dict
+    failed_trials : list of FailedTrial
+    histories : list of list of dict or None
+    scorer : callable or dict of str to callable
+    multimetric : bool
+    best_index : int or None, default=None
+        None where no candidate is complete, or there are several scores and no refit.
+    best_params : dict or None, default=None
+    best_score : float or None, default=None
+        None also where ``refit`` is callable.
+    refitted : Refitted or None, default=None
+    """
+
+    stop_reason: StopReason
+    error: BaseException | None
+    cv_results: Table
+    failed_trials: list[FailedTrial]
+    histories: list[list[dict[str, list[float]] | None]]
+    scorer: Any
+    multimetric: bool
+    best_index: Any = None
+    best_params: dict[str, Any] | None = None
+    best_score: Any = None
+    refitted: Refitted | None = None
+
+
+def conclusion(trials: Trials, ended: Decision, time_budget: float | None) -> Decision:
+    """Return `ended`, with an error if there is none and no candidate could be the best."""
+    candidates = trials.started_candidates()
+    completed = (trials.status(c) is CandidateStatus.COMPLETED for c in candidates)
+    if ended.error is not None or any(completed):
+        return ended
+    if ended.stop is StopReason.TIME_BUDGET:
+        message = (
+            f"time_budget={time_budget!r} was over before one candidate was complete: pass more "
+            f"seconds. {len(trials.outcomes)} fits had ended.\n{trials.failures()}"
+        )
+        return Decision(StopReason.TIME_BUDGET, TimeoutError(message))
+    if not trials.params:
+        return Decision(StopReason.ERROR, ValueError(NO_FITS))
+    message = f"All {len(candidates)} trials failed.\n{trials.failures()}"
+    return Decision(StopReason.FAILED_TRIALS, TooManyFailedTrialsError(message))
+
+
+def search_results(
+    trials: Trials,
+    settings: ResultSettings,
+    ended: Decision,
+    table: Table | None = None,
+) -> SearchResults:
+    """Compute the results of a search that has ended.
 
     Parameters
     ----------
     trials : Trials
-    candidates : sequence of int
-    metrics : list of str or None
-        Names, where there are several scores.
-    with_train : bool
-        Whether there are scores on the training rows.
+    settings : ResultSettings
+    ended : Decision
+        Its error is never replaced: a second one is added to it as a note.
+    table : dict or None, default=None
+        The results table of all candidates, if it has been computed already.
+
+    Returns
+    -------
+    SearchResults
     """
-    names = ["test_scores", *(["train_scores"] if with_train else []), "fit_time", "score_time"]
-    rows = []
-    for candidate in candidates:
-        for split in range(trials.n_splits):
-            outcome = trials.outcomes.get((candidate, split))
-            if outcome is not None and outcome.scores is not None:
-                row = {name: outcome.scores[name] for name in names}
-                if metrics is not None:
-                    for name in names[:-2]:
-                        row[name] = _scores_by_name(row[name], metrics)
-                rows.append(row)
-                continue
-            score, times = np.nan, (np.nan, np.nan)
-            if outcome is not None:
-                times = outcome.seconds, 0.0
-                if trials.rules.error_score != "raise":
-                    score = trials.rules.error_score
-            scores = score if metrics is None else dict.fromkeys(metrics, score)
-            n_scores = len(names) - 2
-            rows.append(dict(zip(names, [scores] * n_scores + list(times), strict=True)))
-    return rows
+    named = repairs.named_scorers(settings.scorer)
+    candidates = trials.started_candidates()
+    results = SearchResults(
+        stop_reason=ended.stop or StopReason.COMPLETED,
+        error=ended.error,
+        cv_results={"params": [], "status": np.array([], dtype=object)},
+        failed_trials=trials.failed,
+        histories=histories(trials, candidates),
+        scorer=settings.scorer if named is None else named,
+        multimetric=_names_of_scores(trials, settings) is not None,
+    )
+    if not candidates:
+        return results
+    try:
+        if table is None:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # about scores of fits that never ran
+                table = results_table(trials, settings)
+        results = dataclasses.replace(results, cv_results=table)
+        return _with_best(results, settings, _names_of_scores(trials, settings))
+    except Exception as error:
+        if ended.error is None:
+            return dataclasses.replace(results, stop_reason=StopReason.ERROR, error=error)
+        if hasattr(ended.error, "add_note"):  # Python 3.11
+            ended.error.add_note(f"The best of what had finished could not be chosen: {error!r}")
+        return results
 
 
-def _scores_by_name(scores: Any, metrics: list[str]) -> dict[str, Any]:
-    if isinstance(scores, dict):  # which a scorer need not fill in the same way each time
-        return {name: scores.get(name, np.nan) for name in metrics}
-    return dict.fromkeys(metrics, scores)  # the error_score of a scorer that raised
+def results_table(trials: Trials, settings: ResultSettings) -> Table:
+    """Return ``cv_results_`` of all candidates up to the last of which a fit has ended."""
+    candidates = trials.started_candidates()
+    metrics = _names_of_scores(trials, settings)
+    table = settings.format_results(
+        [trials.params[candidate] for candidate in candidates],
+        trials.n_splits,
+        raw_scores(trials, candidates, metrics, settings.return_train_score),
+        {name: [values[c] for c in candidates] for name, values in trials.more_results.items()},
+    )
+    table |= columns(trials, candidates)
+    rank_failed_last(table)
+    return table
 
 
-def metric_names(trials: Trials) -> list[str] | None:
-    """What a scorer returned that names its scores itself; None if it returns one score."""
-    scores = [trials.outcomes[key].scores for key in sorted(trials.outcomes)]
-    named = [s["test_scores"] for s in scores if s and isinstance(s["test_scores"], dict)]
-    names = dict.fromkeys(name for by_name in named for name in by_name)
-    return list(names) if named else None
+def _names_of_scores(trials: Trials, settings: ResultSettings) -> list[str] | None:
+    """Return the names of the scores where there are several; None for one score."""
+    named = repairs.named_scorers(settings.scorer)
+    return metric_names(trials) if named is None else list(named)
 
 
-def columns(trials: Trials, candidates: Sequence[int]) -> dict[str, Any]:
-    """The columns that a guarded search adds."""
-    table = [
-        [trials.outcomes.get((candidate, split)) for split in range(trials.n_splits)]
-        for candidate in candidates
-    ]
-    attempts = [[trials.n_attempts[c, s] for s in range(trials.n_splits)] for c in candidates]
-    result = _per_split("status", _objects(table, _status))
-    result["status"] = np.array([trials.status(c) for c in candidates], dtype=object)
-    result |= _per_split("attempts", np.array(attempts, dtype=int)) | {
-        "mean_attempts": np.mean(attempts, axis=1)
-    }
-    trained = [o for row in table for o in row if o is not None and o.training.n_epochs is not None]
-    if not trained:
-        return result
-    for name in ("n_epochs", "best_epoch"):
-        values = np.array([[_number(o, name) for o in row] for row in table])
-        known = ~np.isnan(values)
-        sums, counts = np.where(known, values, 0).sum(axis=1), known.sum(axis=1)
-        means = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
-        result |= _per_split(name, values) | {f"mean_{name}": means}
-    reasons = _objects(table, lambda o: None if o is None else o.training.stop_reason)
-    return result | _per_split("stop_reason", reasons)
-
-
-def _status(outcome: Outcome | None) -> str:
-    if outcome is None:
-        return "not_run"
-    return "completed" if outcome.failure is None else outcome.failure.status
-
-
-def _number(outcome: Outcome | None, name: str) -> float:
-    value = None if outcome is None else getattr(outcome.training, name)
-    return np.nan if value is None else float(value)
-
-
-def _objects(table: list[list[Any]], get: Callable[[Any], Any]) -> np.ndarray:
-    array = np.empty((len(table), len(table[0]) if table else 0), dtype=object)
-    for row, outcomes in enumerate(table):
-        for split, outcome in enumerate(outcomes):
-            array[row, split] = get(outcome)
-    return array
-
-
-def _per_split(name: str, values: np.ndarray) -> dict[str, np.ndarray]:
-    return {f"split{split}_{name}": values[:, split] for split in range(values.shape[1])}
-
-
-def histories(
-    trials: Trials, candidates: Sequence[int]
-) -> list[list[dict[str, list[float]] | None]]:
-    """For each candidate and split what the Keras estimator logged, where there is one."""
-    found = []
-    for candidate in candidates:
-        outcomes = [trials.outcomes.get((candidate, split)) for split in range(trials.n_splits)]
-        found.append([None if o is None else o.training.history for o in outcomes])
-    return found
-
-
-def rank_failed_last(results: dict[str, Any]) -> None:
-    """Give candidates that failed the worst rank, whatever ``error_score`` made of them."""
-    for name in [name for name in results if name.startswith("rank_test_")]:
-        means = results["mean_test_" + name.removeprefix("rank_test_")]
-        usable = (results["status"] == "completed") & ~np.isnan(means)
-        if not usable.all():
-            n_better = usable.sum() - np.searchsorted(np.sort(means[usable]), means, side="right")
-            results[name] = (np.where(usable, n_better, usable.sum()) + 1).astype(np.int32)
-
-
-def completed_only(results: dict[str, Any]) -> tuple[dict[str, Any], np.ndarray]:
-    """`results` without candidates that failed or are not complete, and which are left."""
-    kept = np.flatnonzero(results["status"] == "completed")
-    if len(kept) == len(results["status"]):
-        return results, kept
-    left = {name: values[kept] for name, values in results.items() if name != "params"}
-    return left | {"params": [results["params"][row] for row in kept]}, kept
-
-
-def summary(search: Any, n: int) -> str:
-    """The text of ``results_summary``."""
-    results = search.cv_results_
-    n_candidates = len(results["params"])
-    ended = {
-        "completed": "The search is complete",
-        "time_budget": f"The time budget of {search.time_budget} s ended the search",
-        "stop_score": f"A score of {search.stop_score} or more ended the search",
-        "failed_trials": "Too many failed trials ended the search",
-        "fatal_error": "A fatal error ended the search",
-        "interrupted": "The search was interrupted",
-        "error": "An error ended the search",
-    }[search.stopped_]
-    noun = "candidate" if n_candidates == 1 else "candidates"
-    lines = [f"{ended}: {n_candidates} {noun}, {search.n_splits_} splits each."]
-    if (results["status"] == "completed").any():
-        names = [name.removeprefix("rank_") for name in results if name.startswith("rank_test_")]
-        refit = search.refit if isinstance(search.refit, str) else "score"
-        metric = f"test_{refit}" if f"test_{refit}" in names else names[0]
-        kept, rows = completed_only(results)
-        order = np.argsort(kept[f"rank_{metric}"], kind="stable")[:n]
-        lines.append(f"\nThe best {len(order)} of {len(rows)} complete ones by {metric}:")
-        for place in order:
-            mean, std = kept[f"mean_{metric}"][place], kept[f"std_{metric}"][place]
-            epochs = ""
-            if "mean_n_epochs" in kept:
-                epochs = f", {kept['mean_n_epochs'][place]:.1f} epochs"
-            rank = kept[f"rank_{metric}"][place]
-            # NumPy's numbers as plain ones
-            params = {
-                name: value.item() if isinstance(value, np.generic) else value
-                for name, value in kept["params"][place].items()
-            }
-            lines.append(f"{rank:>4}. {mean:.6g} +- {std:.3g}{epochs}: {params}")
-    if search.failed_trials_:
-        lines.append(f"\n{len(search.failed_trials_)} failed attempts:")
-        lines += ["  " + line for line in grouped(search.failed_trials_)]
-    return "\n".join(lines) + "\n"
+def _with_best(
+    results: SearchResults, settings: ResultSettings, metrics: list[str] | None
+) -> SearchResults:
+    """Return `results` with the best candidate among those that are complete."""
+    refit, table = settings.refit, results.cv_results
+    metric = "score"
+    if metrics is not None:
+        if not refit:
+            return results
+        settings.check_refit(metrics)
+        metric = refit
+    completed, indices = completed_only(table)
+    if not len(indices):
+        return results
+    best = settings.select_best_index(refit, metric, table) if callable(refit) else None
+    if best is None or best not in indices:
+        # A callable that chose a failed candidate is called again, with the others alone.
+        best = settings.select_best_index(refit, metric, completed)
+        best = best if completed is table else indices[best]
+    return dataclasses.replace(
+        results,
+        best_index=best,
+        best_params=table["params"][best],
+        best_score=None if callable(refit) else table[f"mean_test_{metric}"][best],
+    )

@@ -15,56 +15,86 @@ import numpy as np
 from sklearn.utils.parallel import Parallel, delayed
 
 from skguard._repairs import scikit_learn as repairs
-from skguard.model_selection._fits import Outcome, Work, run
-from skguard.model_selection._trials import Trials
+from skguard.model_selection._fits import Fit, Outcome, Work, run
+from skguard.model_selection._status import StopReason
+from skguard.model_selection._trials import Decision, Trials
 from skguard.model_selection._workers import Workers
 
-__all__ = ["InProcess", "OnBackend", "Runner", "choose"]
+__all__ = ["InProcess", "OnBackend", "Placement", "Runner", "choose"]
 
-_MAX_LOST_ROUNDS = 3  # in a row in which a backend failed and no fit ended
+_MAX_LOST_ROUNDS = 3  # consecutive ones in which a backend failed and no fit ended
 
 Splits = Sequence[tuple[np.ndarray, np.ndarray]]
 
 
 class Runner(Protocol):
-    """Runs what is queued, and tells of each fit as it ends."""
+    """Runs the fits that are queued."""
 
-    def run(self, trials: Trials, splits: Splits) -> None: ...
+    def run(self, trials: Trials, splits: Splits) -> Decision:
+        """Run fits until none is queued, or a decision ends the search; return the last one."""
 
 
-def choose(search: Any, work: Work, X: Any, y: Any) -> contextlib.AbstractContextManager[Runner]:
-    """What runs the fits of `search`, to be entered.
+@dataclasses.dataclass(frozen=True, slots=True)
+class Placement:
+    """The parameters of a search that determine where its fits run.
+
+    Parameters
+    ----------
+    n_jobs : int or None
+    pre_dispatch : int or str
+        See ``joblib.Parallel``.
+    isolate : bool
+    trial_timeout : float or None
+        In seconds.
+    """
+
+    n_jobs: int | None
+    pre_dispatch: int | str
+    isolate: bool
+    trial_timeout: float | None
+
+    @property
+    def needs_workers(self) -> bool:
+        """Whether fits must run in worker processes even with one job."""
+        return self.isolate or self.trial_timeout is not None
+
+    def __str__(self) -> str:
+        return f"isolate={self.isolate!r} and trial_timeout={self.trial_timeout!r}"
+
+
+def choose(
+    placement: Placement, work: Work, X: Any, y: Any
+) -> contextlib.AbstractContextManager[Runner]:
+    """Return what runs the fits of a search, to be entered.
 
     Raises
     ------
     ValueError
-        If joblib's backend cannot do what the parameters ask for.
+        If joblib's backend cannot do what the parameters require.
     """
     backend = repairs.active_backend()
-    n_jobs = joblib.effective_n_jobs(search.n_jobs)
-    wants_workers = search.isolate or search.trial_timeout is not None
-    wants = f"isolate={search.isolate!r} and trial_timeout={search.trial_timeout!r}"
+    n_jobs = joblib.effective_n_jobs(placement.n_jobs)
     if backend.name not in ("LokyBackend", "SequentialBackend"):
-        if wants_workers and not backend.is_nested:
+        if placement.needs_workers and not backend.is_nested:
             raise ValueError(
-                f"{wants} need worker processes of the search's own, and joblib's active backend "
-                f"is {backend.name}. Leave them out, or leave joblib.parallel_config."
+                f"{placement} need worker processes of the search, and joblib's active backend is "
+                f"{backend.name}. Leave them out, or leave joblib.parallel_config."
             )
-        if not wants_workers and (n_jobs > 1 or backend.name != "ThreadingBackend"):
-            dispatch = getattr(search, "pre_dispatch", "2*n_jobs")
-            return contextlib.nullcontext(OnBackend(search.n_jobs, dispatch, work, X, y))
-    if wants_workers and multiprocessing.current_process().daemon:
+        if not placement.needs_workers and (n_jobs > 1 or backend.name != "ThreadingBackend"):
+            on_backend = OnBackend(placement.n_jobs, placement.pre_dispatch, work, X, y)
+            return contextlib.nullcontext(on_backend)
+    if placement.needs_workers and multiprocessing.current_process().daemon:
         raise ValueError(
-            f"{wants} need worker processes, and this is a daemonic process, such as one of "
-            "multiprocessing.Pool, which must not have any."
+            f"{placement} need worker processes, and this is a daemonic process, such as one of "
+            "multiprocessing.Pool, which must not start any."
         )
-    if wants_workers or n_jobs > 1:
-        return Workers(n_jobs, work, X, y, search.trial_timeout, backend.n_threads)
+    if placement.needs_workers or n_jobs > 1:
+        return Workers(n_jobs, work, X, y, placement.trial_timeout, backend.n_threads)
     return contextlib.nullcontext(InProcess(work, X, y))
 
 
 class InProcess:
-    """One fit after the other, here.
+    """Runs one fit after the other in this process.
 
     Parameters
     ----------
@@ -75,17 +105,24 @@ class InProcess:
     def __init__(self, work: Work, X: Any, y: Any) -> None:
         self._run = functools.partial(run, work=work, X=X, y=y)
 
-    def run(self, trials: Trials, splits: Splits) -> None:
-        while (fit := trials.next()) is not None:
+    def run(self, trials: Trials, splits: Splits) -> Decision:
+        while True:
+            decision = trials.check_budget()
+            fit = trials.next()
+            if fit is None:
+                return decision
             train, test = splits[fit.split]
-            trials.done(self._run(fit, train=train, test=test, deadline=trials.fit_end(fit)))
+            outcome = self._run(fit, train=train, test=test, deadline=trials.deadline_of(fit))
+            decision = trials.done(outcome)
+            if decision.ends_now:
+                return decision
 
 
 class OnBackend:
-    """Whatever joblib is set to: threads, or the machines of dask, ray and the like.
+    """Runs fits on joblib's backend: threads, or the machines of dask, ray and the like.
 
-    A backend that fails, because a machine was lost and the backend could not make up for it,
-    gets the fits again that had not ended.
+    A backend that fails, because a machine was lost that it could not replace, is passed the
+    fits again that had not ended.
 
     Parameters
     ----------
@@ -101,65 +138,72 @@ class OnBackend:
         self._pre_dispatch = pre_dispatch
         self._arguments = (work, X, y)
 
-    def run(self, trials: Trials, splits: Splits) -> None:
+    def run(self, trials: Trials, splits: Splits) -> Decision:
         n_lost_rounds = 0
-        while trials.stopped is None and trials.n_queued:
-            n_before = len(trials.outcomes) + len(trials.failed)
+        decision = Decision(trials.stop_reason)
+        while decision.stop is None and trials.n_queued:
+            n_ended = _n_ended(trials)
             try:
-                self._run_round(trials, splits)
+                decision = self._run_round(trials, splits)
             except _BackendError as error:
-                cause = error.__cause__
-                assert cause is not None
-                progress = len(trials.outcomes) + len(trials.failed) > n_before
-                n_lost_rounds = 1 if progress else n_lost_rounds + 1
+                decision = Decision(trials.stop_reason)
+                n_lost_rounds = 1 if _n_ended(trials) > n_ended else n_lost_rounds + 1
                 if n_lost_rounds >= _MAX_LOST_ROUNDS:
-                    if hasattr(cause, "add_note"):  # Python 3.11
-                        waiting = ", ".join(map(str, sorted(trials.waiting())[:10]))
-                        cause.add_note(
-                            f"joblib's backend failed {n_lost_rounds} times in a row. Perhaps one "
-                            f"of the candidates {waiting} ends the process that it runs in."
-                        )
-                    raise cause from None
+                    cause = _explained(error, n_lost_rounds, trials)
+                    return Decision(StopReason.of_error(cause), cause)
+        return decision
 
-    def _run_round(self, trials: Trials, splits: Splits) -> None:
-        running: dict[tuple[int, int], Any] = {}
-
-        def tasks() -> Iterator[Any]:
-            while (fit := trials.next()) is not None:
-                running[fit.candidate, fit.split] = fit
-                # Arguments of their own, so that dask sends X and y once.
-                yield delayed(run)(fit, *self._arguments, *splits[fit.split], trials.fit_end(fit))
-
+    def _run_round(self, trials: Trials, splits: Splits) -> Decision:
+        """Run the queue until it is empty, a decision ends the search or the backend fails."""
+        running: dict[tuple[int, int], Fit] = {}
         outcomes: Any = iter(())
         try:
             with _backend_errors(), repairs.never_in_this_process():
-                outcomes = self._parallel()(tasks())
+                outcomes = self._parallel()(self._tasks(trials, splits, running))
             while True:
                 with _backend_errors():
                     outcome: Outcome | None = next(outcomes, None)
                 if outcome is None:
-                    return
-                fit = running.pop((outcome.fit.candidate, outcome.fit.split))
-                trials.done(dataclasses.replace(outcome, fit=fit))
-                if trials.stopped == "stop_score":
-                    return
+                    return Decision(trials.stop_reason)
+                fit = running.pop(outcome.fit.key)
+                decision = trials.done(dataclasses.replace(outcome, fit=fit))
+                if decision.ends_now:
+                    return decision
         finally:
-            if hasattr(outcomes, "close"):
-                with warnings.catch_warnings():  # of what is cancelled, which is meant
-                    warnings.simplefilter("ignore", UserWarning)
-                    outcomes.close()
+            _cancel(outcomes)
             trials.unfinished(running.values())
+
+    def _tasks(
+        self, trials: Trials, splits: Splits, running: dict[tuple[int, int], Fit]
+    ) -> Iterator[Any]:
+        """Yield the fits of the queue, which joblib takes from another thread."""
+        while trials.check_budget().stop is None and (fit := trials.next()) is not None:
+            running[fit.key] = fit
+            # Separate arguments instead of a closure, so that dask sends X and y once.
+            train, test = splits[fit.split]
+            yield delayed(run)(fit, *self._arguments, train, test, trials.deadline_of(fit))
 
     def _parallel(self) -> Any:
         parallel = functools.partial(Parallel, n_jobs=self._n_jobs, pre_dispatch=self._pre_dispatch)
         try:
             return parallel(return_as="generator_unordered")
-        except ValueError:  # a backend that cannot: all outcomes come at the end
+        except ValueError:  # the backend does not support it: all outcomes come at the end
             return lambda tasks: (outcome for call in [parallel()] for outcome in call(tasks))
 
 
+def _n_ended(trials: Trials) -> int:
+    return len(trials.outcomes) + len(trials.failed)
+
+
+def _cancel(outcomes: Any) -> None:
+    if hasattr(outcomes, "close"):
+        with warnings.catch_warnings():  # about the tasks that are cancelled, as intended
+            warnings.simplefilter("ignore", UserWarning)
+            outcomes.close()
+
+
 class _BackendError(Exception):
-    """The backend has failed, not a fit: fits raise nothing, they tell of it."""
+    """The backend has failed, not a fit: the errors of fits are in their outcomes."""
 
 
 @contextlib.contextmanager
@@ -168,3 +212,16 @@ def _backend_errors() -> Iterator[None]:
         yield
     except Exception as error:
         raise _BackendError from error
+
+
+def _explained(error: _BackendError, n_lost_rounds: int, trials: Trials) -> BaseException:
+    """Return the error of the backend, with a note about what may have caused it."""
+    cause = error.__cause__
+    assert cause is not None
+    if hasattr(cause, "add_note"):  # Python 3.11
+        queued = ", ".join(map(str, sorted(trials.queued_candidates())[:10]))
+        cause.add_note(
+            f"joblib's backend failed {n_lost_rounds} consecutive times. Perhaps one of the "
+            f"candidates {queued} ends the process that it runs in."
+        )
+    return cause

@@ -23,7 +23,7 @@ _COUNT = struct.Struct("<Q")
 
 
 def write(value: Any, path: Path) -> Path:
-    """Write `value`, functions and classes of ``__main__`` included.
+    """Write `value`, functions and classes of ``__main__`` included, and return the path.
 
     Parameters
     ----------
@@ -35,12 +35,12 @@ def write(value: Any, path: Path) -> Path:
     pickled = cloudpickle.dumps(value, protocol=5, buffer_callback=buffers.append)
     pieces = [memoryview(pickled), *(buffer.raw() for buffer in buffers)]
     with path.open("xb") as file:
-        file.write(_COUNT.pack(len(pieces)))
+        position = file.write(_COUNT.pack(len(pieces)))
         for piece in pieces:
-            file.write(_COUNT.pack(piece.nbytes))
+            position += file.write(_COUNT.pack(piece.nbytes))
         for piece in pieces:
-            file.write(b"\0" * (-file.tell() % _ALIGNMENT))
-            file.write(piece)
+            position += file.write(b"\0" * (-position % _ALIGNMENT))
+            position += file.write(piece)
     return path
 
 

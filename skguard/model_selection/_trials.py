@@ -1,7 +1,8 @@
-"""The book of a search: what is still to do, what has ended how, and when it is over.
+"""The state of a search: which fits are queued, how each ended, and why no more start.
 
-It knows nothing of processes. Whoever runs the fits asks it for the `next` one and tells it
-what is `done`.
+A state machine without processes or clocks. A runner takes the `Trials.next` fit, reports what
+is `Trials.done`, and acts on the `Decision` that it gets back. Nothing is raised here because of
+how a fit ended: a decision holds the error, and the search raises it.
 """
 
 from __future__ import annotations
@@ -10,16 +11,21 @@ import collections
 import dataclasses
 import math
 import threading
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from skguard.exceptions import TooManyFailedTrialsError
+from skguard.exceptions import InvalidScoreError, TooManyFailedTrialsError
+from skguard.model_selection._budget import Deadline, TimeBudget
 from skguard.model_selection._fits import Failure, Fit, Outcome
+from skguard.model_selection._status import CandidateStatus, FitStatus, StopReason
 
-__all__ = ["FailedTrial", "Rules", "Trials", "grouped"]
+__all__ = ["Decision", "FailedTrial", "TrialRules", "Trials", "grouped"]
+
+_MAX_CRASHES_IN_COMPANY = 2  # of one fit; after that it runs alone
+
+_FitKey = tuple[int, int]  # candidate and split
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -29,18 +35,18 @@ class FailedTrial:
     Parameters
     ----------
     candidate : int
-        Row of ``cv_results_``.
+        Index into ``cv_results_``.
     split : int
     params : dict
-        Those of the candidate.
+        Parameters of the candidate.
     attempt : int
-        Counted from 0.
+        0-based.
     error : str
-        Name of the class of what was raised; ``"NaN score"`` where nothing was.
+        Name of the class of the error; ``"InvalidScoreError"`` for a score of NaN.
     message, traceback : str
-        The ``repr`` leaves the traceback out.
+        The ``repr`` leaves the traceback out. A score of NaN has none.
     seconds : float
-        How long the attempt took.
+        Duration of the attempt.
     """
 
     candidate: int
@@ -54,8 +60,8 @@ class FailedTrial:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Rules:
-    """When a fit is tried again, and when a search is over.
+class TrialRules:
+    """When a fit is retried, and when a search ends.
 
     Parameters
     ----------
@@ -64,15 +70,8 @@ class Rules:
     nan_score : {"fail", "accept"}
     error_score : "raise" or float
     refit_metric : str or None
-        The score that decides where there are several; None for all of them.
+        The score by which candidates are compared where there are several; None for all.
     stop_score : float or None
-    deadline : float or None
-        See ``time.time``.
-    n_jobs : int
-        How many fits may run at once.
-    expected_refit : callable
-        Takes the mean time that the fits of a candidate took, in seconds; returns how long the
-        refit will take.
     """
 
     max_retries: int
@@ -81,9 +80,27 @@ class Rules:
     error_score: Any
     refit_metric: str | None
     stop_score: float | None
-    deadline: float | None
-    n_jobs: int
-    expected_refit: Callable[[float], float]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Decision:
+    """The consequence of an event for the search.
+
+    Parameters
+    ----------
+    stop : StopReason or None
+        Why no more fits start; None while the search continues.
+    error : BaseException or None
+        What the search has to raise.
+    """
+
+    stop: StopReason | None = None
+    error: BaseException | None = None
+
+    @property
+    def ends_now(self) -> bool:
+        """Whether running fits are abandoned. A time budget lets them end, as each has a limit."""
+        return self.stop is not None and self.stop is not StopReason.TIME_BUDGET
 
 
 class Trials:
@@ -91,41 +108,71 @@ class Trials:
 
     Parameters
     ----------
-    rules : Rules
+    rules : TrialRules
     n_splits : int
+    budget : TimeBudget
 
     Attributes
     ----------
     params : list of dict
         Of every candidate.
     outcomes : dict of (candidate, split) to Outcome
-        The last of each fit that is over.
+        The last outcome of each fit that has ended.
+    n_attempts : Counter of (candidate, split)
+        Retries of the estimator itself included.
     failed : list of FailedTrial
-    stopped : str or None
+    stop_reason : StopReason or None
         Why no more fits start.
+    size_ratio : float
+        Number of samples of the refit divided by that of a fit.
+    more_results : dict of str to list
+        Further columns of ``cv_results_``.
     """
 
-    def __init__(self, rules: Rules, n_splits: int) -> None:
+    def __init__(self, rules: TrialRules, n_splits: int, budget: TimeBudget) -> None:
         self.rules = rules
         self.n_splits = n_splits
         self.params: list[dict[str, Any]] = []
-        self.outcomes: dict[tuple[int, int], Outcome] = {}
-        self.n_attempts: collections.Counter[tuple[int, int]] = collections.Counter()
+        self.outcomes: dict[_FitKey, Outcome] = {}
+        self.n_attempts: collections.Counter[_FitKey] = collections.Counter()
         self.failed: list[FailedTrial] = []
-        self.stopped: str | None = None
+        self.stop_reason: StopReason | None = None
+        self.size_ratio = 1.0
+        self.more_results: dict[str, list[Any]] = collections.defaultdict(list)
+        self._budget = budget
         self._queue: collections.deque[Fit] = collections.deque()
-        self._crashes: collections.Counter[tuple[int, int]] = collections.Counter()
-        self._to_count = 0  # the first candidate that is not counted yet
-        self._failed_in_a_row = 0
+        self._crashes: collections.Counter[_FitKey] = collections.Counter()
+        self._n_counted = 0  # candidates that are in _n_consecutive_failed already
+        self._n_consecutive_failed = 0
         self._best_score = -math.inf
-        self._fit_time_of_best = 0.0
-        self._lock = threading.Lock()  # joblib takes from the queue in a thread of its own
+        self._fit_seconds_of_best = 0.0
+        self._lock = threading.Lock()  # joblib takes from the queue in another thread
 
-    def add(self, candidates: Iterable[dict[str, Any]], callbacks: list[Any]) -> None:
-        """Queue the fits of more candidates, in order."""
+    def add(
+        self,
+        candidates: Iterable[dict[str, Any]],
+        callbacks: Sequence[Any],
+        size_ratio: float = 1.0,
+        more_results: Mapping[str, Sequence[Any]] | None = None,
+    ) -> None:
+        """Queue the fits of more candidates, in order.
+
+        Parameters
+        ----------
+        candidates : iterable of dict
+        callbacks : sequence
+            One for each fit, see `skguard._repairs.scikit_learn.Callbacks.for_fits`.
+        size_ratio : float, default=1.0
+            See the attribute, for these and all later fits.
+        more_results : mapping of str to sequence or None, default=None
+            Further columns of ``cv_results_``, with one value for each candidate.
+        """
         candidates = list(candidates)
         first = len(self.params)
         self.params += candidates
+        self.size_ratio = size_ratio
+        for name, values in (more_results or {}).items():
+            self.more_results[name].extend(values)
         for number, params in enumerate(candidates):
             for split in range(self.n_splits):
                 self._queue.append(
@@ -138,110 +185,111 @@ class Trials:
                     )
                 )
 
-    def next(self, n_running: int = 0) -> Fit | None:
-        """The next fit to start, or None if there is none that may start now."""
+    @property
+    def n_queued(self) -> int:
+        """The number of fits that have not been taken."""
+        return len(self._queue)
+
+    def queued_candidates(self) -> set[int]:
+        """Return the candidates with fits that are queued."""
+        return {fit.candidate for fit in self._queue}
+
+    def check_budget(self) -> Decision:
+        """Stop the search if the time for fits is over and some have not started."""
         with self._lock:
-            if self._is_stopped() or not self._queue:
+            if self.stop_reason is None and self._queue:
+                seconds = self.seconds_for_fits()
+                if seconds is not None and seconds <= 0:
+                    self.stop_reason = StopReason.TIME_BUDGET
+            return Decision(self.stop_reason)
+
+    def next(self, n_running: int = 0) -> Fit | None:
+        """Take the next fit from the queue; None if there is none that may start now."""
+        with self._lock:
+            if self.stop_reason is not None or not self._queue:
                 return None
             if self._queue[0].alone and n_running:
                 return None
             return self._queue.popleft()
 
     def unfinished(self, fits: Iterable[Fit]) -> None:
-        """Put fits back that something else than themselves has ended."""
+        """Queue fits again that ended for a reason outside of them."""
         with self._lock:
             for fit in reversed(list(fits)):
-                if (fit.candidate, fit.split) not in self.outcomes:
+                if fit.key not in self.outcomes:
                     self._queue.appendleft(fit)
 
-    def waiting(self) -> set[int]:
-        """The candidates with fits that are queued."""
-        return {fit.candidate for fit in self._queue}
+    def seconds_for_fits(self) -> float | None:
+        """Return for how many seconds fits may start; None means without limit."""
+        return self._budget.seconds_for_fits(self._expected_refit_seconds())
 
-    @property
-    def n_queued(self) -> int:
-        return len(self._queue)
+    def seconds_for(self, fit: Fit) -> float | None:
+        """Return after how many seconds `fit` is cut short if it starts now; None is never."""
+        if fit.may_take_all:
+            return self.seconds_for_fits()
+        n_open_splits = 1
+        if not self._fit_seconds_of_best:
+            splits = range(self.n_splits)
+            n_open_splits = sum((fit.candidate, split) not in self.outcomes for split in splits)
+        return self._budget.seconds_for_fit(self._expected_refit_seconds(), n_open_splits)
 
-    def is_stopped(self) -> bool:
-        """Whether no more fits start."""
-        with self._lock:
-            return self._is_stopped()
+    def deadline_of(self, fit: Fit) -> Deadline | None:
+        """Return when `fit` is cut short if it starts now."""
+        return Deadline.after(self.seconds_for(fit))
 
-    def _is_stopped(self) -> bool:
-        deadline = self.fit_deadline()
-        if self.stopped is None and self._queue and deadline is not None:
-            self.stopped = "time_budget" if time.time() >= deadline else None
-        return self.stopped is not None
+    def _expected_refit_seconds(self) -> float:
+        return self.size_ratio * self._fit_seconds_of_best
 
-    def fit_deadline(self) -> float | None:
-        """After which no fit starts, see ``time.time``: the refit has its time after it."""
-        if self.rules.deadline is None:
-            return None
-        return self.rules.deadline - self.rules.expected_refit(self._fit_time_of_best)
+    def done(self, outcome: Outcome) -> Decision:
+        """Record how a fit ended, and queue it again where it is to be retried.
 
-    def fit_end(self, fit: Fit) -> float | None:
-        """When `fit` is cut short if it starts now, see ``time.time``.
-
-        A refit that takes as long has its time then, and, while no candidate is complete, the
-        other splits of this one.
-        """
-        deadline = self.fit_deadline()
-        if deadline is None or self.rules.deadline is None or fit.may_take_all:
-            return deadline
-        n_rounds = 1
-        if not self._fit_time_of_best:
-            splits = [(fit.candidate, split) for split in range(self.n_splits)]
-            n_open = sum(key not in self.outcomes for key in splits)
-            n_rounds = max(math.ceil(n_open / self.rules.n_jobs), 1)
-        if self.rules.expected_refit(1.0):
-            n_rounds += 1
-        now = time.time()
-        return min(deadline, now + (self.rules.deadline - now) / n_rounds)
-
-    def done(self, outcome: Outcome) -> None:
-        """Record how a fit ended.
-
-        Raises
-        ------
-        BaseException
-            What ends the search: the fit's own error if it is fatal, or if errors are to be
-            raised; `TooManyFailedTrialsError`.
+        Returns
+        -------
+        Decision
+            Its error is that of the fit if it is fatal or if ``error_score="raise"``, or a
+            `TooManyFailedTrialsError`.
         """
         with self._lock:
-            key = outcome.fit.candidate, outcome.fit.split
-            if key in self.outcomes:
-                return
+            fit = outcome.fit
+            if fit.key in self.outcomes:
+                return Decision(self.stop_reason)
             if outcome.is_untrained:
-                self._put_off(outcome.fit)
-                return
+                return self._requeue(fit)
             outcome = self._record(outcome)
             failure = outcome.failure
-            if failure is not None and self._is_tried_again(outcome.fit, failure):
-                return
+            if failure is not None and (retry := self._retry_of(fit, failure)) is not None:
+                self._queue.appendleft(retry)
+                return Decision(self.stop_reason)
             self._close(outcome)
-            if failure is not None:
-                self._raise_where_it_ends_the_search(failure)
-            self._count_failures_in_a_row()
-            self._look_at_score(outcome.fit.candidate)
+            self._compare_with_best(fit.candidate)
+            decision = (
+                self._stop_for_failure(failure)
+                or self._stop_for_consecutive_failures()
+                or self._stop_for_score(fit.candidate)
+                or Decision(self.stop_reason)
+            )
+            self.stop_reason = decision.stop
+            return decision
 
     def keep(self, outcome: Outcome) -> None:
-        """Record how a fit ended when the search is over already."""
+        """Record how a fit ended after the search has."""
         with self._lock:
-            key = outcome.fit.candidate, outcome.fit.split
-            if key not in self.outcomes and not outcome.is_untrained:
+            if outcome.fit.key not in self.outcomes and not outcome.is_untrained:
                 self._close(self._record(outcome))
 
-    def _put_off(self, fit: Fit) -> None:
-        """Try a fit again for which its share of the time was too short to begin."""
-        if fit.may_take_all:
-            self.stopped = self.stopped or "time_budget"
-        else:
+    def _requeue(self, fit: Fit) -> Decision:
+        """Retry a fit whose part of the time was over before its first epoch, with all of it."""
+        if not fit.may_take_all:
             self._queue.appendleft(dataclasses.replace(fit, may_take_all=True))
+        elif self.stop_reason is None:
+            self.stop_reason = StopReason.TIME_BUDGET
+        return Decision(self.stop_reason)
 
     def _record(self, outcome: Outcome) -> Outcome:
+        """Count the attempt, and note its failure."""
         outcome = self._judged(outcome)
         fit, failure = outcome.fit, outcome.failure
-        self.n_attempts[fit.candidate, fit.split] += outcome.training.n_attempts
+        self.n_attempts[fit.key] += outcome.training.n_attempts
         if failure is not None:
             self.failed.append(
                 FailedTrial(
@@ -258,110 +306,101 @@ class Trials:
         return outcome
 
     def _close(self, outcome: Outcome) -> None:
+        """Keep `outcome` as the last one of its fit."""
         if outcome.failure is not None:
-            # Without the exception, whose traceback holds on to models and rows.
+            # Without the exception, whose traceback holds references to models and data.
             kept = dataclasses.replace(outcome.failure, exception=None)
             outcome = dataclasses.replace(outcome, failure=kept)
-        outcome = dataclasses.replace(outcome, scoring_failures={})
-        self.outcomes[outcome.fit.candidate, outcome.fit.split] = outcome
+        self.outcomes[outcome.fit.key] = dataclasses.replace(outcome, scoring_failures={})
 
     def _judged(self, outcome: Outcome) -> Outcome:
-        """`outcome`, a failure where a score that decides is missing or not a number."""
+        """Return `outcome` as a failure if a score that decides is missing or NaN."""
         if outcome.failure is not None:
             return outcome
         failure = None
-        for name, score in self._deciding(outcome).items():
+        for name, score in self._deciding_scores(outcome).items():
             if name in outcome.scoring_failures:
                 failure = outcome.scoring_failures[name]
             elif math.isnan(score) and self.rules.nan_score == "fail":
-                message = "the score is NaN. nan_score='accept' lets it be."
-                failure = Failure("failed", "NaN score", message, traceback="", may_retry=True)
+                failure = _nan_failure()
         return dataclasses.replace(outcome, failure=failure)
 
-    def _is_tried_again(self, fit: Fit, failure: Failure) -> bool:
-        key = fit.candidate, fit.split
-        if failure.status == "worker_died":
-            self._crashes[key] += 1
+    def _retry_of(self, fit: Fit, failure: Failure) -> Fit | None:
+        if failure.status is FitStatus.WORKER_DIED:
+            self._crashes[fit.key] += 1
         if failure.is_fatal or not failure.may_retry or fit.attempt >= self.rules.max_retries:
-            return False
-        # Twice in a crash: perhaps it and another together took more memory than there is.
-        alone = self._crashes[key] >= 2
-        self._queue.appendleft(dataclasses.replace(fit, attempt=fit.attempt + 1, alone=alone))
-        return True
+            return None
+        # Perhaps it and another fit took more memory together than there is.
+        alone = self._crashes[fit.key] >= _MAX_CRASHES_IN_COMPANY
+        return dataclasses.replace(fit, attempt=fit.attempt + 1, alone=alone)
 
-    def _raise_where_it_ends_the_search(self, failure: Failure) -> None:
-        if not failure.is_fatal and self.rules.error_score != "raise":
-            return
-        if isinstance(failure.exception, KeyboardInterrupt):
-            self.stopped = "interrupted"
-        elif failure.exception is None or isinstance(failure.exception, Exception):
-            self.stopped = "error"
-        else:
-            self.stopped = "fatal_error"
-        if failure.exception is not None:
-            raise failure.exception
-        raise RuntimeError(f"{failure.error}: {failure.message}\n{failure.traceback}")
+    def _stop_for_failure(self, failure: Failure | None) -> Decision | None:
+        if failure is None or (not failure.is_fatal and self.rules.error_score != "raise"):
+            return None
+        error = failure.exception
+        if error is None:  # it could not be sent from the worker process
+            error = RuntimeError(f"{failure.error}: {failure.message}\n{failure.traceback}")
+        return Decision(StopReason.of_error(failure.exception), error)
 
-    def _count_failures_in_a_row(self) -> None:
-        """In the order of the candidates, whichever ends first."""
-        while self._to_count < len(self.params):
-            status = self.status(self._to_count)
-            if status not in ("completed", "failed"):
-                return
-            self._to_count += 1
-            self._failed_in_a_row = self._failed_in_a_row + 1 if status == "failed" else 0
-            limit = self.rules.max_consecutive_failed
-            if limit is not None and self._failed_in_a_row >= limit:
-                self.stopped = "failed_trials"
-                raise TooManyFailedTrialsError(
-                    f"{limit} trials in a row failed, which is what "
-                    f"max_consecutive_failed_trials={limit} allows.\n{self.failures()}"
+    def _stop_for_consecutive_failures(self) -> Decision | None:
+        """Count in the order of the candidates, whichever ends first."""
+        limit = self.rules.max_consecutive_failed
+        while self._n_counted < len(self.params):
+            status = self.status(self._n_counted)
+            if status not in (CandidateStatus.COMPLETED, CandidateStatus.FAILED):
+                return None
+            self._n_counted += 1
+            failed = status is CandidateStatus.FAILED
+            self._n_consecutive_failed = self._n_consecutive_failed + 1 if failed else 0
+            if limit is not None and self._n_consecutive_failed >= limit:
+                message = (
+                    f"{limit} consecutive trials failed, which is the limit that "
+                    f"max_consecutive_failed_trials={limit} sets.\n{self.failures()}"
                 )
+                return Decision(StopReason.FAILED_TRIALS, TooManyFailedTrialsError(message))
+        return None
 
-    def _look_at_score(self, candidate: int) -> None:
-        if self.status(candidate) != "completed":
+    def _compare_with_best(self, candidate: int) -> None:
+        """Expect the refit to take as long as the fits of the best candidate so far."""
+        if self.status(candidate) is not CandidateStatus.COMPLETED:
             return
-        outcomes = [self.outcomes[candidate, split] for split in range(self.n_splits)]
-        score = float(np.mean([score for o in outcomes for score in self._deciding(o).values()]))
-        if math.isnan(score):
-            score = -math.inf
-        if score > self._best_score or not self._fit_time_of_best:
+        score = self._mean_score(candidate)
+        if score > self._best_score or not self._fit_seconds_of_best:
+            outcomes = self._outcomes_of(candidate)
             times = [outcome.scores["fit_time"] for outcome in outcomes if outcome.scores]
-            self._best_score, self._fit_time_of_best = score, float(np.mean(times))
-        if self.rules.stop_score is None:
-            return
-        if self.rules.refit_metric is None and len(self._deciding(outcomes[0])) > 1:
-            self.stopped = "error"
-            raise ValueError(
-                f"stop_score={self.rules.stop_score!r} needs to know which of the scores: give "
-                f"one of {sorted(self._deciding(outcomes[0]))} as refit."
+            self._best_score, self._fit_seconds_of_best = score, float(np.mean(times))
+
+    def _stop_for_score(self, candidate: int) -> Decision | None:
+        stop_score = self.rules.stop_score
+        if stop_score is None or self.status(candidate) is not CandidateStatus.COMPLETED:
+            return None
+        names = sorted(self._deciding_scores(self._outcomes_of(candidate)[0]))
+        if self.rules.refit_metric is None and len(names) > 1:
+            message = (
+                f"stop_score={stop_score!r} needs one score to compare with, and the scorer "
+                f"returned several. Pass one of {names} as refit."
             )
-        if score >= self.rules.stop_score:
-            self.stopped = "stop_score"
+            return Decision(StopReason.ERROR, ValueError(message))
+        return (
+            Decision(StopReason.STOP_SCORE) if self._mean_score(candidate) >= stop_score else None
+        )
 
-    def status(self, candidate: int) -> str:
-        """Of a candidate: ``completed``, ``failed``, ``incomplete`` or ``not_run``."""
+    def _mean_score(self, candidate: int) -> float:
+        """Return the mean of the scores that decide; NaN counts as the lowest score."""
+        scores = [
+            score
+            for outcome in self._outcomes_of(candidate)
+            for score in self._deciding_scores(outcome).values()
+        ]
+        mean = float(np.mean(scores))
+        return -math.inf if math.isnan(mean) else mean
+
+    def _outcomes_of(self, candidate: int) -> list[Outcome]:
         keys = [(candidate, split) for split in range(self.n_splits)]
-        over = [self.outcomes[key] for key in keys if key in self.outcomes]
-        if not over:
-            return "incomplete" if any(key in self.n_attempts for key in keys) else "not_run"
-        if any(outcome.failure is not None for outcome in over):
-            return "failed" if len(over) == self.n_splits else "incomplete"
-        return "completed" if len(over) == self.n_splits else "incomplete"
+        return [self.outcomes[key] for key in keys if key in self.outcomes]
 
-    def rows(self) -> range:
-        """The candidates in ``cv_results_``: all up to the last of which any attempt has ended."""
-        ended = [candidate for candidate, _ in self.n_attempts]
-        return range(max(ended, default=-1) + 1)
-
-    def failures(self) -> str:
-        """Every kind of failure with its number, and the last traceback."""
-        last = next((f.traceback for f in reversed(self.failed) if f.traceback), "")
-        groups = "\n".join(grouped(self.failed))
-        return f"{groups}\nThe last traceback:\n{last}" if last else groups
-
-    def _deciding(self, outcome: Outcome) -> dict[str, float]:
-        """The scores that say which candidate is best, by name."""
+    def _deciding_scores(self, outcome: Outcome) -> dict[str, float]:
+        """Return the scores by which candidates are compared, by name."""
         assert outcome.scores is not None
         scores = outcome.scores["test_scores"]
         if not isinstance(scores, dict):
@@ -370,9 +409,44 @@ class Trials:
             scores = {self.rules.refit_metric: scores[self.rules.refit_metric]}
         return {name: float(score) for name, score in scores.items()}
 
+    def status(self, candidate: int) -> CandidateStatus:
+        """Return how far a candidate is on all its splits."""
+        ended = self._outcomes_of(candidate)
+        if len(ended) == self.n_splits:
+            failed = any(outcome.failure is not None for outcome in ended)
+            return CandidateStatus.FAILED if failed else CandidateStatus.COMPLETED
+        keys = [(candidate, split) for split in range(self.n_splits)]
+        if ended or any(key in self.n_attempts for key in keys):
+            return CandidateStatus.INCOMPLETE
+        return CandidateStatus.NOT_RUN
+
+    def started_candidates(self) -> range:
+        """Return the candidates of ``cv_results_``: all up to the last with an ended attempt."""
+        ended = [candidate for candidate, _ in self.n_attempts]
+        return range(max(ended, default=-1) + 1)
+
+    def failures(self) -> str:
+        """Return every kind of failure with its count, and the last traceback."""
+        last = next((f.traceback for f in reversed(self.failed) if f.traceback), "")
+        groups = "\n".join(grouped(self.failed))
+        return f"{groups}\nThe last traceback:\n{last}" if last else groups
+
+
+def _nan_failure() -> Failure:
+    """Return a failure without traceback and for any ``retry_on``, as nothing was raised."""
+    error = InvalidScoreError("The score is NaN. Pass nan_score='accept' to allow that.")
+    return Failure(
+        FitStatus.FAILED,
+        type(error).__name__,
+        str(error),
+        traceback="",
+        exception=error,
+        may_retry=True,
+    )
+
 
 def grouped(failed: Iterable[FailedTrial]) -> list[str]:
-    """A line for each different error, the commonest first."""
+    """Return one line for each different error, the most frequent first."""
     groups: dict[tuple[str, str], list[FailedTrial]] = {}
     for failure in failed:
         groups.setdefault((failure.error, failure.message), []).append(failure)

@@ -1,4 +1,4 @@
-"""Every callback of Keras in a search: in each fold what it does in a ``Model.fit`` of its own."""
+"""Callbacks of Keras in a search do in each fold what they do in a separate ``Model.fit``."""
 
 import contextlib
 import http.server
@@ -18,7 +18,7 @@ from skguard import GuardedKerasRegressor
 CALLBACKS = keras.callbacks
 EPOCHS = 6
 FOLDS = KFold(3)
-ALONE = {"RemoteMonitor"}  # whose server runs for one test
+ONE_TEST_ONLY = {"RemoteMonitor"}  # its server runs during one test
 
 
 def build(units=6):
@@ -34,7 +34,7 @@ def halve(epoch, rate):
 
 
 class Records(CALLBACKS.Callback):
-    """One with a list of records."""
+    """Callback with a list of records."""
 
     def __init__(self):
         super().__init__()
@@ -45,7 +45,7 @@ class Records(CALLBACKS.Callback):
 
 
 class Writes(CALLBACKS.Callback):
-    """One with an open file."""
+    """Callback with an open file."""
 
     def __init__(self, filepath):
         super().__init__()
@@ -63,7 +63,7 @@ class Writes(CALLBACKS.Callback):
 
 
 class StopsWith(CALLBACKS.Callback):
-    """One that is built with a reference to another, and reads what that has seen."""
+    """Callback that is constructed with another one and reads its records."""
 
     def __init__(self, records):
         super().__init__()
@@ -109,7 +109,7 @@ MAKE = {
 
 @pytest.fixture
 def path(tmp_path, request):
-    """A folder, with the address of a server in it for the callback that wants one."""
+    """A folder; for RemoteMonitor, with the address of a running server in it."""
     if "RemoteMonitor" not in request.node.name:
         yield tmp_path
         return
@@ -148,21 +148,21 @@ def fit_by_keras(callbacks, X, y):
     return model, history
 
 
-def test_every_callback_of_keras_is_here():
-    out_of_reach = {"Callback", "CallbackList", "MonitorCallback"}  # what others are made of
-    out_of_reach |= {"OrbaxCheckpoint"}  # for JAX, and needs orbax
+def test_every_callback_of_keras_is_among_the_cases():
+    not_tested = {"Callback", "CallbackList", "MonitorCallback"}  # base classes
+    not_tested |= {"OrbaxCheckpoint"}  # for JAX, and needs orbax
     found = {name for name, value in vars(CALLBACKS).items() if isinstance(value, type)}
-    assert found - out_of_reach == {name for name in MAKE if name[0].isupper()}
+    assert found - not_tested == {name for name in MAKE if name[0].isupper()}
 
 
 @pytest.mark.parametrize("name", MAKE)
-def test_each_fold_is_a_training_of_its_own(name, line, path):
+def test_each_fold_equals_a_separate_training_by_keras(name, line, path):
     X, y = line
     apart = path / "apart"
     apart.mkdir()
     with contextlib.suppress(FileNotFoundError):
         (apart / "server.json").write_text((path / "server.json").read_text())
-    expected = [fit_by_keras(MAKE[name](apart), X[rows], y[rows]) for rows, _ in FOLDS.split(X)]
+    expected = [fit_by_keras(MAKE[name](apart), X[train], y[train]) for train, _ in FOLDS.split(X)]
     for engine in ("fused", "keras"):
         passed = MAKE[name](path)
         network = estimator(passed, engine=engine)
@@ -171,17 +171,19 @@ def test_each_fold_is_a_training_of_its_own(name, line, path):
             assert {key: fitted.history_[key] for key in history} == history
             assert all(map(np.array_equal, fitted.model_.get_weights(), model.get_weights()))
         for callback in [passed] if isinstance(passed, CALLBACKS.Callback) else passed:
-            assert callback.model is None  # what was passed never trained
+            assert callback.model is None  # the object in the parameters is not trained with
             assert not isinstance(callback, Records) or callback.records == []
     last = result["estimator"][-1]
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(last)).predict(X), last.predict(X))
-    rows = next(FOLDS.split(X))[0]
-    again = clone(last).set_params(engine="fused").fit(X[rows], y[rows])
+    train = next(FOLDS.split(X))[0]
+    again = clone(last).set_params(engine="fused").fit(X[train], y[train])
     np.testing.assert_array_equal(again.predict(X), result["estimator"][0].predict(X))
 
 
-def test_two_workers_find_what_one_finds(line, path):
-    candidates = {"callbacks": [make(path) for name, make in MAKE.items() if name not in ALONE]}
+def test_two_workers_give_the_scores_of_one(line, path):
+    candidates = {
+        "callbacks": [make(path) for name, make in MAKE.items() if name not in ONE_TEST_ONLY]
+    }
     results = {}
     for n_jobs in (1, 2):
         search = RandomizedSearchCV(
@@ -198,7 +200,7 @@ def test_two_workers_find_what_one_finds(line, path):
 
 
 @pytest.mark.parametrize("name", ["a list of records", "an open file"])
-def test_what_a_callback_of_the_user_recorded_is_that_of_its_fold(name, line, path):
+def test_a_custom_callback_records_its_own_fold(name, line, path):
     X, y = line
     result = cross_validate(estimator(MAKE[name](path)), X, y, cv=FOLDS, return_estimator=True)
     for fitted in result["estimator"]:

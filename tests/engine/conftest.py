@@ -1,11 +1,12 @@
 """Fixtures of the engine's tests."""
 
+import numpy as np
 import pytest
 
 
 @pytest.fixture(autouse=True)
-def no_graphs_from_elsewhere():
-    """Tests of the engine start without graphs, and leave none."""
+def no_cached_graphs():
+    """Start without graphs in the cache, and leave none."""
     from skguard._engine import clear_graphs
 
     clear_graphs()
@@ -14,17 +15,17 @@ def no_graphs_from_elsewhere():
 
 
 @pytest.fixture(autouse=True)
-def loops_from_the_first_batch_on(request, monkeypatch):
-    """Tests of the engine train as long fits do; those of short ones are in test_short.py."""
+def loops_also_in_short_fits(request, monkeypatch):
+    """Train as long fits do, except in test_short.py."""
     if request.path.name != "test_short.py":
-        from skguard._engine import api
+        from skguard._engine.tensorflow import program
 
-        monkeypatch.setattr(api, "FEW_BATCHES", -1)
+        monkeypatch.setattr(program, "FEW_BATCHES", -1)
 
 
 @pytest.fixture
 def n_traces(monkeypatch):
-    """The training graphs that were traced, in a list."""
+    """List of the training graphs that were traced."""
     from skguard._engine.tensorflow import graphs
 
     traced = []
@@ -36,3 +37,24 @@ def n_traces(monkeypatch):
 
     monkeypatch.setattr(graphs.TrainingGraph, "__init__", count)
     return traced
+
+
+@pytest.fixture
+def data():
+    """50 samples, 4 features, one target that a linear model fits."""
+    X = np.random.default_rng(0).standard_normal((50, 4)).astype("float32")
+    return X, X @ np.array([1, -2, 0.5, 0], "float32")[:, None]
+
+
+@pytest.fixture(params=["shared graph", "separate graph"])
+def any_build(request):
+    """A function that builds a model, one per kind of graph."""
+    from tests.engine import parity
+
+    return {"shared graph": parity.build, "separate graph": parity.build_custom}[request.param]
+
+
+@pytest.fixture(params=["fused", "keras"])
+def kind(request):
+    """Name of an engine."""
+    return request.param

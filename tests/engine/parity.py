@@ -1,11 +1,11 @@
-"""Training twice, by Keras and by the fused engine, and comparing every number."""
+"""Trains twice, by Keras and by the fused engine, and compares every number."""
 
 import keras
 import numpy as np
 
 from skguard import _engine as engine
-from skguard._engine.tensorflow.cache import STORE, variables_of
-from skguard._estimators import copies
+from skguard._engine.tensorflow.cache import CACHE, variables_of
+from skguard._parameters import copies
 from skguard._repairs import seeding
 
 FIT = {"batch_size": 16, "epochs": 3, "shuffle": False, "verbose": 0}
@@ -18,14 +18,14 @@ def build(optimizer="adam", **compiled):
     return model
 
 
-class OwnLayer(keras.layers.Layer):
+class CustomLayer(keras.layers.Layer):
     def call(self, x):
         return 2 * x
 
 
-def build_own():
-    """A model that shares no graph, and takes one batch a call."""
-    layers = [keras.layers.Dense(8, "relu"), OwnLayer(), keras.layers.Dense(1)]
+def build_custom():
+    """A model that shares no graph, and is trained one batch per call."""
+    layers = [keras.layers.Dense(8, "relu"), CustomLayer(), keras.layers.Dense(1)]
     model = keras.Sequential([keras.Input((4,)), *layers])
     model.compile("adam", "mse", metrics=["mae"])
     return model
@@ -56,7 +56,7 @@ def build_twins(build, n=2):
 
 
 def train_both(build, x, y, models=None, **arguments):
-    """The same training by Keras and by the fused engine, which must be the one that ran."""
+    """Train by Keras and by the fused engine, and check that it was the fused one."""
     arguments = FIT | arguments
     theirs, ours = models or build_twins(build)
     with seeding.preserved():
@@ -70,27 +70,26 @@ def train_both(build, x, y, models=None, **arguments):
 
 
 def copy_callbacks(arguments, side):
-    """Callbacks made for each side: they are given as functions of its name."""
+    """Make callbacks for one side: `arguments` has functions of its name."""
     made = [make(side) for make in arguments.get("callbacks", [])]
     return arguments | ({"callbacks": made} if made else {})
 
 
 def assert_same_training(build, x, y, **arguments):
-    """Keras and the fused engine give equal histories and equal variables."""
+    """Assert that Keras and the fused engine give equal histories and equal variables."""
     (their_history, theirs), (our_history, ours) = train_both(build, x, y, **arguments)
     assert list(our_history) == list(their_history)
     assert same(our_history, their_history)
-    # The ways differ, and so may what a model has; what Keras's has, ours must have.
     assert same(values_of(ours), values_of(theirs))
     return theirs, ours
 
 
 def trace_on_another(build, x, y, **arguments):
-    """Leave a graph in the store that was traced on a model with other weights."""
-    STORE.clear()
+    """Leave a graph in the cache that was traced on a model with other weights."""
+    CACHE.clear()
     keras.utils.set_random_seed(99)
     with copies.first_metric_names():
         model = build()
     run = engine.train(model, x, y, engine="fused", **(FIT | arguments | {"callbacks": None}))
     assert run.engine == "fused"
-    assert len(STORE) == 1
+    assert len(CACHE) == 1

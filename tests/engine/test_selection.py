@@ -1,24 +1,25 @@
-"""The engine of Keras is taken wherever the fused one could not give the same."""
+"""Keras trains wherever the fused engine could not give the same, and the reason is given."""
 
 import keras
 import numpy as np
 import pytest
 
 from skguard import _engine as engine
+from skguard._engine.tensorflow import program
 from tests.engine.parity import FIT
 
 
-class OwnFit(keras.Sequential):
+class CustomFit(keras.Sequential):
     def fit(self, *args, **kwargs):
         return super().fit(*args, **kwargs)
 
 
-class OwnEvaluate(keras.Sequential):
+class CustomEvaluate(keras.Sequential):
     def evaluate(self, *args, **kwargs):
         return super().evaluate(*args, **kwargs)
 
 
-class OwnFunction(keras.Sequential):
+class CustomFunction(keras.Sequential):
     def make_train_function(self, force=False):
         return super().make_train_function(force)
 
@@ -30,9 +31,13 @@ class GlobalNoise(keras.layers.Layer):
         return x + tf.random.normal(tf.shape(x)) if training else x
 
 
-class Own(keras.layers.Layer):
+class Double(keras.layers.Layer):
     def call(self, x):
         return 2 * x
+
+
+class CustomModel(keras.Sequential):
+    pass
 
 
 class NoDict(keras.Sequential):
@@ -67,25 +72,29 @@ def data(rng):
 
 
 REASONS = {
-    "own fit": (lambda: build(OwnFit), {}, r"its own fit\(\)"),
-    "own evaluate": (lambda: build(OwnEvaluate), {}, r"its own evaluate\(\)"),
-    "own train function": (lambda: build(OwnFunction), {}, r"its own make_train_function\(\)"),
-    "eager": (lambda: build(run_eagerly=True), {}, "runs eagerly"),
-    "stateful": (stateful, {"batch_size": 10}, "carries its state"),
-    "fixed batches": (fixed_batches, {"batch_size": 10}, "batches of one size"),
-    "steps": (build, {"steps_per_epoch": 2}, "steps_per_epoch is given"),
+    "custom fit": (lambda: build(CustomFit), {}, r"overrides fit\(\)"),
+    "custom evaluate": (lambda: build(CustomEvaluate), {}, r"overrides evaluate\(\)"),
+    "custom train function": (
+        lambda: build(CustomFunction),
+        {},
+        r"overrides make_train_function\(\)",
+    ),
+    "eager": (lambda: build(run_eagerly=True), {}, "run_eagerly=True"),
+    "stateful": (stateful, {"batch_size": 10}, r"layer 'simple_rnn.*' has stateful=True"),
+    "fixed batches": (fixed_batches, {"batch_size": 10}, "fixed batch size"),
+    "steps": (build, {"steps_per_epoch": 2}, "steps_per_epoch=2"),
     "validation steps": (
         build,
         {"validation_split": 0.5, "validation_steps": 1},
-        "validation_steps is given",
+        "validation_steps=1",
     ),
-    "several steps a call": (
-        lambda: build(keras.Sequential, Own(), steps_per_execution=3),
+    "several steps per execution": (
+        lambda: build(keras.Sequential, Double(), steps_per_execution=3),
         {},
-        "steps_per_execution is faster",
+        "steps_per_execution=3 .*: Double is a custom layer",
     ),
     "large batches": (build, {"batch_size": 2**31}, "too large"),
-    "global stream": (lambda: build(keras.Sequential, GlobalNoise()), {}, "global stream"),
+    "global stream": (lambda: build(keras.Sequential, GlobalNoise()), {}, "global random stream"),
 }
 
 
@@ -101,8 +110,61 @@ def test_keras_trains_what_the_fused_engine_cannot_and_the_reason_is_given(name,
     assert len(run.history["loss"]) == 2
 
 
+FUSED_REASONS = {
+    "supported layers": (lambda: build(), "shared graph"),
+    "unsupported layer": (
+        lambda: build(keras.Sequential, keras.layers.Lambda(lambda x: x)),
+        "separate graph: Lambda is not among the supported layers",
+    ),
+    "unsupported part of a layer": (
+        lambda: build(keras.Sequential, keras.layers.Dense(2, kernel_regularizer="l1")),
+        "separate graph: L1 is not among the supported regularizers (Dense.kernel_regularizer)",
+    ),
+    "custom layer": (
+        lambda: build(keras.Sequential, Double()),
+        "separate graph: Double is a custom layer",
+    ),
+    "custom function": (
+        lambda: build(keras.Sequential, keras.layers.Dense(2, activation=lambda x: x)),
+        "separate graph: Dense.activation is the custom function '<lambda>'",
+    ),
+    "custom model": (lambda: build(CustomModel), "separate graph: CustomModel is a custom model"),
+    "silu": (
+        lambda: build(keras.Sequential, keras.layers.Dense(2, "silu")),
+        "shared graph, one batch per call: silu rounds differently inside a loop",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FUSED_REASONS)
+def test_the_reason_of_the_fused_engine_names_what_keeps_a_graph_from_being_shared(name, data):
+    builder, reason = FUSED_REASONS[name]
+    run = engine.train(builder(), *data, engine="fused", **FIT)
+    assert run.reason.removesuffix(" class") == reason
+
+
+def test_the_reason_of_a_short_training_is_its_number_of_batches(data, monkeypatch):
+    monkeypatch.setattr(program, "FEW_BATCHES", 6)
+    short = engine.train(build(), *data, engine="auto", **(FIT | {"epochs": 3}))
+    long = engine.train(build(), *data, engine="auto", **(FIT | {"epochs": 4}))
+    assert short.reason == "shared graph, one batch per call: at most 6 batches in this training"
+    assert long.reason == "shared graph"
+    custom = engine.train(build(keras.Sequential, Double()), *data, engine="auto", **FIT)
+    assert custom.reason == "separate graph: Double is a custom layer"
+
+
+def test_the_reason_follows_what_callbacks_change(data):
+    def double(logs):
+        model.layers[0].kernel_regularizer = keras.regularizers.L1(0.0)
+
+    model = build()
+    change = keras.callbacks.LambdaCallback(on_train_begin=double)
+    run = engine.train(model, *data, engine="auto", callbacks=[change], **FIT)
+    assert run.reason.startswith("separate graph: L1 is not among the supported regularizers")
+
+
 def test_a_step_that_returns_no_dict_is_left_to_keras(data):
-    with pytest.raises(ValueError, match="no dict"):
+    with pytest.raises(ValueError, match="not a dict"):
         engine.train(build(NoDict), *data, engine="fused", **FIT)
 
 
@@ -124,7 +186,10 @@ def test_a_distributed_model_is_left_to_keras(data):
     with tf.distribute.OneDeviceStrategy("/cpu:0").scope():
         model = build()
     run = engine.train(model, *data, engine="auto", **(FIT | {"shuffle": False}))
-    assert (run.engine, run.reason) == ("keras", "the model is distributed")
+    assert (run.engine, run.reason) == (
+        "keras",
+        "keras.Model.fit: the model is distributed over devices",
+    )
 
 
 def two_outputs():

@@ -1,21 +1,23 @@
-"""Trainings of few batches do without loops, which take longer to trace: with the same numbers."""
+"""Trainings of few batches have no loops, which take longer to trace, and the same numbers."""
 
 import numpy as np
 import pytest
 
 from skguard import _engine as engine
-from skguard._engine import api
-from skguard._engine.tensorflow.cache import STORE
+from skguard._engine.monitor import Limits
+from skguard._engine.plan import Plan
+from skguard._engine.tensorflow import program
+from skguard._engine.tensorflow.cache import CACHE
 from skguard._engine.tensorflow.graphs import BatchesGraph, EpochsGraph
+from tests.engine.cases import CASES, data_of
 from tests.engine.parity import (
     FIT,
     assert_same_training,
     build,
-    build_own,
+    build_custom,
     build_twins,
     trace_on_another,
 )
-from tests.engine.test_parity import CASES, data_of
 
 rng = np.random.default_rng(0)
 X, Y = rng.normal(size=(48, 4)).astype("float32"), rng.normal(size=48).astype("float32")
@@ -24,9 +26,9 @@ A_FIT = 9  # batches: 3 epochs of 3
 
 @pytest.mark.parametrize("name", CASES)
 def test_numbers_equal_those_of_keras_without_loops_too(name, n_traces):
-    (x, y), held_out = data_of(name, 44), data_of(name, 28)
-    trace_on_another(CASES[name][0], x, y, validation_data=held_out)
-    assert_same_training(CASES[name][0], x, y, validation_data=held_out)
+    (x, y), validation_data = data_of(name, 44), data_of(name, 28)
+    trace_on_another(CASES[name][0], x, y, validation_data=validation_data)
+    assert_same_training(CASES[name][0], x, y, validation_data=validation_data)
     assert [type(graph) for graph in n_traces] == [BatchesGraph]
 
 
@@ -35,7 +37,7 @@ def train(model, **arguments):
 
 
 def kinds():
-    return [type(graph) for graph in STORE._waiting.values()]
+    return [type(graph) for graph in CACHE._waiting.values()]
 
 
 @pytest.mark.parametrize(
@@ -51,23 +53,23 @@ def kinds():
     ],
     ids=str,
 )
-def test_what_is_short_is_counted_in_batches(monkeypatch, arguments, n_batches):
+def test_short_trainings_are_those_of_few_batches(monkeypatch, arguments, n_batches):
     for few, kind in ((n_batches, BatchesGraph), (n_batches - 1, EpochsGraph)):
-        monkeypatch.setattr(api, "FEW_BATCHES", few)
-        STORE.clear()
+        monkeypatch.setattr(program, "FEW_BATCHES", few)
+        CACHE.clear()
         train(build(), **arguments)
         assert kinds() == [kind]
 
 
 def test_a_short_training_takes_a_graph_with_loops_that_is_there(n_traces):
     first, second = build_twins(build)
-    train(first, epochs=api.FEW_BATCHES)
+    train(first, epochs=program.FEW_BATCHES)
     train(second)
     assert [type(graph) for graph in n_traces] == [EpochsGraph]
 
 
 def test_after_many_short_trainings_loops_are_traced_and_the_other_graph_is_dropped(n_traces):
-    n_fits = api.MAX_BATCHES // A_FIT + 3
+    n_fits = program.MAX_BATCHES // A_FIT + 3
     for model in build_twins(build, n_fits):
         train(model)
     assert [type(graph) for graph in n_traces] == [BatchesGraph, EpochsGraph]
@@ -77,7 +79,7 @@ def test_after_many_short_trainings_loops_are_traced_and_the_other_graph_is_drop
 def test_numbers_do_not_depend_on_the_kind_of_graph(monkeypatch):
     histories = []
     for few in (0, 100):
-        monkeypatch.setattr(api, "FEW_BATCHES", few)
+        monkeypatch.setattr(program, "FEW_BATCHES", few)
         (model,) = build_twins(build, 1)
         run = train(model, validation_data=(X, Y))
         histories.append((run.history, [np.array(v.value) for v in model.variables]))
@@ -86,18 +88,28 @@ def test_numbers_do_not_depend_on_the_kind_of_graph(monkeypatch):
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_a_model_with_code_of_its_own_never_gets_loops():
-    models = build_twins(build_own, 2)
+def test_a_model_with_a_custom_layer_never_gets_loops():
+    models = build_twins(build_custom, 2)
     for model in models:
-        train(model, epochs=api.MAX_BATCHES)
+        train(model, epochs=program.MAX_BATCHES)
         train(model)
     assert set(kinds()) == {BatchesGraph}
 
 
 def test_a_training_of_a_million_epochs_is_not_counted_one_by_one(monkeypatch):
-    monkeypatch.setattr(
-        "skguard._engine.loop.Plan.evaluates", lambda self, epoch: pytest.fail("counted")
+    monkeypatch.setattr(Plan, "validates", lambda self, epoch: pytest.fail("counted"))
+    plan = Plan(
+        n_samples=48,
+        n_validation_samples=48,
+        epochs=10**9,
+        initial_epoch=0,
+        batch_size=16,
+        validation_batch_size=16,
+        validation_freq=1,
+        shuffle=False,
+        verbose=0,
+        callbacks=[],
+        seed=0,
+        limits=Limits(),
     )
-    plan = type("Plan", (), {"initial_epoch": 0, "epochs": 10**9, "batch_size": 16})
-    rows = type("Rows", (), {"n_rows": 48})
-    assert not api._is_short(build(), rows, rows, plan)
+    assert not plan.has_at_most(program.FEW_BATCHES)

@@ -1,4 +1,6 @@
-"""What scikit-learn, and whoever uses it, may expect of the estimators."""
+"""The estimators behave as scikit-learn and its users expect of an estimator."""
+
+import pickle
 
 import keras
 import numpy as np
@@ -19,7 +21,7 @@ from tests.models import build_classifier, build_regressor, make_classifier, mak
 
 
 def build_sigmoids(meta):
-    """One unit for two classes, one a column for several labels at once."""
+    """Build one unit for two classes, or one per column for multilabel targets."""
     units = meta["n_classes_"] if meta["target_type_"] == "multilabel-indicator" else 1
     layer = keras.layers.Dense(units, "sigmoid")
     return keras.Sequential([keras.Input(meta["X_shape_"][1:]), layer])
@@ -34,7 +36,7 @@ def same(some, others):
 
 
 class Recorder(keras.callbacks.Callback):
-    """Counts the epochs that it sees."""
+    """Records the epochs that it is called in."""
 
     def __init__(self, name="recorder"):
         super().__init__()
@@ -48,9 +50,6 @@ class Recorder(keras.callbacks.Callback):
 class Fails(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         raise RuntimeError("no disk left")
-
-
-# What it is
 
 
 def test_a_classifier_is_a_classifier_for_scikit_learn(classifier):
@@ -71,26 +70,23 @@ def test_a_regressor_is_a_regressor_for_scikit_learn(regressor):
     assert tags.classifier_tags is None
 
 
-def test_the_base_is_neither_and_needs_no_target():
+def test_the_base_class_is_neither_and_needs_no_target():
     base = GuardedKerasBase(build_regressor)
     assert not is_classifier(base)
     assert not is_regressor(base)
     assert not get_tags(base).target_tags.required
 
 
-def test_sparse_rows_images_and_several_outputs_are_announced(classifier):
+def test_tags_include_sparse_samples_images_and_several_outputs(classifier):
     tags = get_tags(classifier)
     assert tags.input_tags.sparse
     assert tags.input_tags.three_d_array
     assert tags.target_tags.multi_output
 
 
-def test_a_pipeline_is_what_its_last_step_is(classifier, regressor):
+def test_a_pipeline_has_the_type_of_its_last_step(classifier, regressor):
     assert is_classifier(make_pipeline(StandardScaler(), classifier))
     assert is_regressor(make_pipeline(StandardScaler(), regressor))
-
-
-# Scores
 
 
 def test_folds_of_data_sorted_by_label_are_stratified(classifier):
@@ -118,7 +114,7 @@ def test_scores_that_need_probabilities_are_finite(scoring, blobs):
     [(make_classifier, accuracy_score, "blobs"), (make_regressor, r2_score, "line")],
     ids=["accuracy", "r2"],
 )
-def test_score_counts_each_row_of_a_dataframe_by_its_weight(make, metric, data, request):
+def test_score_of_a_dataframe_uses_sample_weights(make, metric, data, request):
     X, y = request.getfixturevalue(data)
     frame = pd.DataFrame(X, columns=list("abcd"), index=np.arange(60) * 3 + 5)
     weights = pd.Series(np.arange(60) % 3, index=frame.index)
@@ -129,9 +125,9 @@ def test_score_counts_each_row_of_a_dataframe_by_its_weight(make, metric, data, 
 
 
 @pytest.mark.parametrize("requested", [True, False], ids=["requested", "not_requested"])
-def test_metadata_routing_brings_weights_through_a_search_over_a_pipeline(requested, blobs):
+def test_metadata_routing_passes_weights_through_a_search_over_a_pipeline(requested, blobs):
     X, y = blobs
-    weights = np.where(y == 2, 0.0, 1.0)  # the third class counts for nothing
+    weights = np.where(y == 2, 0.0, 1.0)  # the third class has no effect
     with config_context(enable_metadata_routing=True):
         scale = StandardScaler().set_fit_request(sample_weight=False)
         model = make_classifier(optimizer__learning_rate=0.1, epochs=10)
@@ -149,11 +145,8 @@ def test_a_request_for_metadata_survives_a_clone():
         assert twin.get_metadata_routing().fit.requests["sample_weight"] is True
 
 
-# Features
-
-
 @pytest.mark.parametrize("method", ["predict", "predict_proba", "score"])
-def test_reordered_columns_are_refused(method, blobs):
+def test_reordered_columns_are_rejected(method, blobs):
     X, y = blobs
     frame = pd.DataFrame(X, columns=list("abcd"))
     estimator = make_classifier().fit(frame, y)
@@ -164,7 +157,7 @@ def test_reordered_columns_are_refused(method, blobs):
 
 
 @pytest.mark.parametrize("method", ["predict", "predict_proba", "partial_fit"])
-def test_another_number_of_features_is_refused(method, blobs):
+def test_another_number_of_features_is_rejected(method, blobs):
     X, y = blobs
     estimator = make_classifier().fit(X, y)
     assert estimator.n_features_in_ == 4
@@ -174,13 +167,10 @@ def test_another_number_of_features_is_refused(method, blobs):
 
 
 @pytest.mark.parametrize("method", ["predict", "predict_proba", "score"])
-def test_what_is_not_fitted_says_so(method, blobs):
+def test_methods_of_an_estimator_that_is_not_fitted_raise(method, blobs):
     arguments = blobs if method == "score" else blobs[:1]
     with pytest.raises(NotFittedError, match="GuardedKerasClassifier instance is not fitted yet"):
         getattr(make_classifier(), method)(*arguments)
-
-
-# Predictions
 
 
 LABELS = {
@@ -207,41 +197,41 @@ def make_sigmoid_classifier():
     )
 
 
-def rows_of(X):
-    """One row, which squeezing would lose, two, and all."""
+def parts_of(X):
+    """Return one sample, which squeezing would lose, two, and all."""
     return X[:1], X[:2], X
 
 
 @pytest.mark.parametrize("labels", [[False, True], ["no", "yes"]], ids=["bool", "str"])
-def test_one_sigmoid_unit_gives_two_probabilities_a_row(labels, blobs):
+def test_one_sigmoid_unit_gives_two_probabilities_per_sample(labels, blobs):
     X, y = blobs[0][:40], np.array(labels)[blobs[1][:40]]
     estimator = make_sigmoid_classifier().fit(X, y)
-    for rows in rows_of(X):
-        probabilities = estimator.predict_proba(rows)
-        assert probabilities.shape == (len(rows), 2)
+    for part in parts_of(X):
+        probabilities = estimator.predict_proba(part)
+        assert probabilities.shape == (len(part), 2)
         np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-6)
-        predicted = estimator.predict(rows)
+        predicted = estimator.predict(part)
         assert predicted.dtype == y.dtype
         assert np.array_equal(predicted, np.array(labels)[probabilities.argmax(axis=1)])
     assert estimator.score(X, y) > 0.9
 
 
-def test_several_classes_give_a_probability_each(blobs):
+def test_every_class_has_a_probability(blobs):
     estimator = make_classifier().fit(*blobs)
-    for rows in rows_of(blobs[0]):
-        probabilities = estimator.predict_proba(rows)
-        assert probabilities.shape == (len(rows), 3)
+    for part in parts_of(blobs[0]):
+        probabilities = estimator.predict_proba(part)
+        assert probabilities.shape == (len(part), 3)
         np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
 
 
-def test_several_labels_at_once_give_a_probability_each(blobs):
+def test_every_label_of_a_multilabel_target_has_a_probability(blobs):
     X, y = blobs
     y = np.column_stack([y == 0, y != 1]).astype(int)
     estimator = make_sigmoid_classifier().fit(X, y)
-    for rows in rows_of(X):
-        probabilities = estimator.predict_proba(rows)
-        assert probabilities.shape == (len(rows), 2)
-        predicted = estimator.predict(rows)
+    for part in parts_of(X):
+        probabilities = estimator.predict_proba(part)
+        assert probabilities.shape == (len(part), 2)
+        predicted = estimator.predict(part)
         assert predicted.dtype == y.dtype
         assert np.array_equal(predicted, probabilities > 0.5)
     assert estimator.score(X, y) > 0.7
@@ -265,9 +255,6 @@ def test_a_regressor_predicts_the_shape_of_its_target(shape, line):
     estimator = make_regressor().fit(X, y)
     assert estimator.predict(X).shape == shape
     assert estimator.predict(X[:1]).shape == (1, *shape[1:])
-
-
-# Losses
 
 
 @pytest.mark.parametrize("compiled_by", ["function", "estimator"])
@@ -297,19 +284,16 @@ def test_labels_are_encoded_for_the_loss(loss, compiled_by, blobs):
     assert evaluated == pytest.approx(-np.log(truth).mean(), rel=1e-4)
 
 
-# Class weights
-
-
-def test_class_weight_by_label_weighs_the_rows_of_that_label(blobs):
+def test_class_weight_is_the_weight_of_the_samples_of_a_label(blobs):
     X, y = blobs
     names = np.array(["a", "b", "c"])[y]
     by_class = make_classifier(class_weight={"a": 1, "b": 3, "c": 0.5}).fit(X, names)
-    by_row = make_classifier().fit(X, names, sample_weight=np.array([1, 3, 0.5])[y])
-    assert by_class.history_ == by_row.history_ != make_classifier().fit(X, names).history_
+    by_sample = make_classifier().fit(X, names, sample_weight=np.array([1, 3, 0.5])[y])
+    assert by_class.history_ == by_sample.history_ != make_classifier().fit(X, names).history_
 
 
 def test_balanced_class_weight_raises_the_probability_of_a_rare_class(blobs):
-    X, y = blobs[0][:25], blobs[1][:25]  # 20 rows of one class and 5 of the other
+    X, y = blobs[0][:25], blobs[1][:25]  # 20 samples of one class and 5 of the other
     settings = {"epochs": 5, "optimizer__learning_rate": 0.02}
     plain, balanced = (
         make_classifier(class_weight=weight, **settings).fit(X, y).predict_proba(X)[:, 1].mean()
@@ -318,16 +302,13 @@ def test_balanced_class_weight_raises_the_probability_of_a_rare_class(blobs):
     assert balanced > plain
 
 
-def test_class_weight_leaves_the_callers_weights_alone(blobs):
+def test_class_weight_does_not_change_the_passed_weights(blobs):
     weights = np.ones(60)
     make_classifier(class_weight={0: 5, 1: 1, 2: 1}).fit(*blobs, sample_weight=weights)
     assert np.array_equal(weights, np.ones(60))
 
 
-# Going on
-
-
-def test_partial_fit_goes_on_where_the_last_one_ended(blobs):
+def test_partial_fit_continues_where_the_last_one_ended(blobs):
     X, y = blobs
     steps = make_classifier()
     for _ in range(3):
@@ -341,31 +322,31 @@ def test_partial_fit_keeps_its_callbacks(blobs):
     assert estimator.callbacks_[0].epochs == [0, 1]
 
 
-def test_partial_fit_takes_classes_that_come_later(blobs):
+def test_partial_fit_accepts_classes_that_come_later(blobs):
     X, y = blobs
     estimator = make_classifier().partial_fit(X[:20], y[:20], classes=[0, 1, 2])
     assert estimator.partial_fit(X[40:], y[40:]).predict_proba(X[:1]).shape == (1, 3)
 
 
-def test_partial_fit_refuses_other_classes_than_at_first(blobs):
+def test_partial_fit_with_other_classes_than_at_first_raises(blobs):
     estimator = make_classifier().partial_fit(*blobs, classes=[0, 1, 2])
     with pytest.raises(ValueError, match=r"classes=\[0, 1\] is not the same as on the last call"):
         estimator.partial_fit(*blobs, classes=[0, 1])
 
 
-def test_classes_of_an_earlier_fit_are_forgotten(blobs):
+def test_a_fit_does_not_use_the_classes_of_an_earlier_fit(blobs):
     X, y = blobs
     estimator = make_classifier().partial_fit(X, y, classes=[0, 1, 2, 9]).fit(X, y)
     assert estimator.classes_.tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize("name", ["epochs", "initial_epoch"])
-def test_partial_fit_takes_no_epochs(name, blobs):
-    with pytest.raises(TypeError, match=f"no argument '{name}'"):
+def test_partial_fit_with_a_number_of_epochs_raises(name, blobs):
+    with pytest.raises(TypeError, match=f"does not take the argument '{name}'"):
         make_classifier().partial_fit(*blobs, **{name: 2})
 
 
-def test_warm_start_trains_the_same_model_on(blobs):
+def test_warm_start_continues_training_the_same_model(blobs):
     estimator = make_classifier(warm_start=True).fit(*blobs)
     model, first = estimator.model_, estimator.history_["loss"][0]
     estimator.fit(*blobs)
@@ -374,7 +355,7 @@ def test_warm_start_trains_the_same_model_on(blobs):
 
 
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
-def test_going_on_uses_callbacks_that_were_changed(method, blobs):
+def test_continued_training_uses_changed_callbacks(method, blobs):
     estimator = make_classifier(callbacks=Recorder("old"), warm_start=True).fit(*blobs)
     estimator.set_params(callbacks=Recorder("new"))
     getattr(estimator, method)(*blobs)
@@ -382,7 +363,7 @@ def test_going_on_uses_callbacks_that_were_changed(method, blobs):
     assert len(estimator.callbacks_[0].epochs) == 1
 
 
-def test_going_on_uses_settings_of_callbacks_that_were_changed(blobs):
+def test_continued_training_uses_changed_parameters_of_callbacks(blobs):
     stop = keras.callbacks.EarlyStopping
     estimator = make_classifier(
         callbacks=stop, callbacks__monitor="loss", callbacks__patience=3, warm_start=True
@@ -400,10 +381,47 @@ def test_initialize_predicts_without_training(blobs):
     assert not same(before, weights_of(estimator.partial_fit(X, y)))
 
 
-# Fitted attributes
+def test_initialize_builds_the_callbacks(blobs):
+    estimator = make_classifier(callbacks=Recorder("parameter")).initialize(*blobs)
+    assert [callback.name for callback in estimator.callbacks_] == ["parameter"]
 
 
-def test_a_fit_tells_what_it_did(blobs):
+class Initializing(GuardedKerasRegressor):
+    """Calls ``_initialize`` itself, as the autoencoder of scikeras's tutorial."""
+
+    def initialize(self, X, y):
+        self._initialize(X, y)
+        return self
+
+
+def make_initializing(**parameters):
+    return Initializing(build_regressor, loss="mse", verbose=0, random_state=0, **parameters)
+
+
+def test_a_subclass_that_calls_initialize_itself_predicts(line):
+    X, y = line
+    expected = GuardedKerasRegressor(build_regressor, loss="mse", verbose=0, random_state=0)
+    estimator = make_initializing().initialize(X, y)
+    assert np.array_equal(estimator.predict(X), expected.initialize(X, y).predict(X))
+    twin = pickle.loads(pickle.dumps(estimator))
+    assert np.array_equal(twin.predict(X), estimator.predict(X))
+
+
+@pytest.mark.parametrize("fitted", [False, True], ids=["new", "fitted"])
+def test_a_subclass_that_calls_initialize_itself_trains_from_the_first_epoch(fitted, line):
+    estimator = make_initializing(callbacks=Recorder())
+    if fitted:
+        estimator.fit(*line, epochs=3)
+    estimator.initialize(*line)
+    assert not hasattr(estimator, "history_")
+    estimator.partial_fit(*line)
+    assert estimator.n_epochs_ == len(estimator.history_["loss"]) == 1
+    assert estimator.callbacks_[0].epochs == [0]
+    expected = make_initializing().fit(*line)
+    assert estimator.history_ == expected.history_
+
+
+def test_a_fit_sets_the_fitted_attributes(blobs):
     passed = Recorder()
     estimator = make_classifier(epochs=2, callbacks=passed, metrics=["accuracy"]).fit(*blobs)
     assert isinstance(estimator.model_, keras.Model)
@@ -426,7 +444,7 @@ def test_fit_returns_the_estimator(blobs):
     assert estimator.initialize(*blobs) is estimator
 
 
-def test_a_fit_on_data_of_another_shape_starts_anew(blobs):
+def test_a_fit_on_data_of_another_shape_starts_from_scratch(blobs):
     X, y = blobs
     estimator = make_classifier(epochs=2).fit(X, y)
     estimator.fit(X[:40, :2], np.array(["a", "b"])[y[:40]])
@@ -438,7 +456,7 @@ def test_a_fit_on_data_of_another_shape_starts_anew(blobs):
 
 @pytest.mark.parametrize("fitted", [False, True], ids=["unfitted", "fitted"])
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
-def test_a_fit_that_fails_leaves_the_estimator_as_it_was(method, fitted, blobs):
+def test_a_fit_that_fails_does_not_change_the_estimator(method, fitted, blobs):
     X, y = blobs
     estimator = make_classifier()
     if fitted:
@@ -450,10 +468,7 @@ def test_a_fit_that_fails_leaves_the_estimator_as_it_was(method, fitted, blobs):
     assert vars(estimator) == before
 
 
-# Arguments of the methods
-
-
-def test_callbacks_given_to_fit_are_used_beside_the_parameters(blobs):
+def test_callbacks_passed_to_fit_are_used_beside_the_parameters(blobs):
     given = Recorder("given")
     estimator = make_classifier(callbacks=Recorder("parameter"))
     estimator.fit(*blobs, callbacks=[given])
@@ -466,7 +481,7 @@ def test_callbacks_given_to_fit_are_used_beside_the_parameters(blobs):
     assert [c.name for c in estimator.callbacks_] == ["parameter"]
 
 
-def test_epochs_given_to_fit_are_for_that_fit(blobs):
+def test_epochs_passed_to_fit_are_for_that_fit(blobs):
     estimator = make_classifier().fit(*blobs, epochs=3)
     assert len(estimator.history_["loss"]) == 3
     assert len(estimator.fit(*blobs).history_["loss"]) == 1
@@ -492,24 +507,21 @@ def test_labels_in_validation_data_are_encoded_as_y_is(loss, blobs):
         ("predict_proba", "batchsize", "batch_size"),
     ],
 )
-def test_an_unknown_argument_is_refused_with_the_closest(method, name, known, blobs):
+def test_an_unknown_argument_is_rejected_with_the_closest_name(method, name, known, blobs):
     estimator = make_classifier().initialize(*blobs)
     arguments = blobs if "fit" in method else blobs[:1]
     with pytest.raises(TypeError, match=f"does not take: '{name}'.*Did you mean '{known}'"):
         getattr(estimator, method)(*arguments, **{name: 1})
 
 
-# Parameters
-
-
-def test_a_clone_has_the_parameters_and_nothing_that_was_fitted(blobs):
+def test_a_clone_has_the_parameters_and_no_fitted_attribute(blobs):
     estimator = make_classifier(units=3, epochs=2).fit(*blobs)
     twin = clone(estimator)
     assert twin.get_params() == estimator.get_params()
     assert not [name for name in vars(twin) if name.endswith("_")]
 
 
-def test_the_constructor_stores_what_it_is_given():
+def test_the_constructor_only_stores_its_arguments():
     callback = Recorder()
     estimator = make_classifier(units=3, callbacks=callback, optimizer__learning_rate=0.5)
     parameters = estimator.get_params()
@@ -518,7 +530,7 @@ def test_the_constructor_stores_what_it_is_given():
     assert (parameters["units"], parameters["optimizer__learning_rate"]) == (3, 0.5)
 
 
-def test_the_representation_names_what_was_set(blobs):
+def test_the_representation_has_the_parameters_that_were_set(blobs):
     estimator = make_classifier(units=3)
     representation = repr(estimator)
     assert representation.startswith("GuardedKerasClassifier(")
@@ -535,7 +547,7 @@ def test_a_pipeline_reaches_parameters_of_the_model_function(line):
     assert float(model.optimizer.learning_rate) == 0.25
 
 
-def test_names_wait_for_a_model_that_can_build_something(line):
+def test_names_are_checked_once_the_model_is_usable(line):
     estimator = make_regressor(model=-1).set_params(units=3)
     assert estimator.set_params(model=build_regressor).fit(*line).model_.layers[0].units == 3
     estimator = make_regressor(model=-1).set_params(unitz=3)
@@ -548,7 +560,7 @@ def test_score_parameters_reach_the_scorer(blobs):
     assert estimator.score(*blobs) == (estimator.predict(blobs[0]) == blobs[1]).sum()
 
 
-def test_subclasses_may_store_parameters_of_their_own(line):
+def test_a_subclass_may_have_more_parameters(line):
     class Sized(GuardedKerasRegressor):
         def __init__(self, width=3, **kwargs):
             super().__init__(**kwargs)
@@ -562,7 +574,7 @@ def test_subclasses_may_store_parameters_of_their_own(line):
     assert estimator.get_params()["width"] == 5
 
 
-def test_callbacks_given_to_one_partial_fit_are_for_that_one_alone(line):
+def test_callbacks_passed_to_partial_fit_are_for_that_call_only(line):
     estimator = make_regressor(callbacks=[keras.callbacks.History()])
     estimator.partial_fit(*line, callbacks=[keras.callbacks.TerminateOnNaN])
     assert len(estimator.callbacks_) == 2
@@ -570,15 +582,17 @@ def test_callbacks_given_to_one_partial_fit_are_for_that_one_alone(line):
     assert estimator.partial_fit(*line).callbacks_ == [kept]
 
 
-def test_callbacks_given_to_fit_are_checked_and_placed(line, tmp_path):
-    with pytest.raises(TypeError, match="no callback"):
+def test_callbacks_passed_to_fit_are_checked_and_their_paths_placed(line, tmp_path):
+    with pytest.raises(
+        TypeError, match=r"callbacks must be a keras\.callbacks\.Callback .*, got 'early'"
+    ):
         make_regressor().fit(*line, callbacks=["early"])
     logger = keras.callbacks.CSVLogger(str(tmp_path / "log.csv"))
     clone(make_regressor()).fit(*line, callbacks=logger)
     assert [path.parent.name[:4] for path in tmp_path.rglob("log.csv")] == ["fit-"]
 
 
-def test_settings_of_the_parameters_callbacks_are_not_for_those_given_to_fit(line):
+def test_routed_parameters_of_callbacks_are_not_for_those_passed_to_fit(line):
     estimator = make_regressor(
         callbacks=[keras.callbacks.EarlyStopping],
         callbacks__0__monitor="loss",

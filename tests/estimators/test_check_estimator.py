@@ -1,4 +1,4 @@
-"""scikit-learn's own checks of what an estimator owes."""
+"""scikit-learn's own checks of the estimator interface."""
 
 import keras
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -6,20 +6,23 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from skguard import GuardedKerasClassifier, GuardedKerasRegressor
 
 EXPECTED_FAILURES = {
-    # These two read every class that ours inherits from, scikeras's among them.
+    # Both inspect every base class, and scikeras 0.13 fails them.
     "check_estimator_tags_renamed": "scikeras's BaseWrapper has _more_tags alone",
     "check_mixin_order": "scikeras's classes list BaseEstimator before the mixins",
     "check_sample_weight_equivalence_on_dense_data": (
-        "compares to 1e-9; rows repeated or weighted end in other batches, and in float32"
+        "compares to 1e-9; repeated and weighted samples are in other batches, and in float32"
     ),
     "check_sample_weight_equivalence_on_sparse_data": (
-        "compares to 1e-9; rows repeated or weighted end in other batches, and in float32"
+        "compares to 1e-9; repeated and weighted samples are in other batches, and in float32"
     ),
 }
 
 
 class ForAnyTarget:
-    """One unit a class: softmax for labels, sigmoids for several labels at once."""
+    """One unit per class: softmax for labels, sigmoids for several labels at once."""
+
+    def __init__(self, dtype="float32"):
+        self.dtype = dtype
 
     def __call__(self, meta):
         several = meta["target_type_"] == "multilabel-indicator"
@@ -28,18 +31,18 @@ class ForAnyTarget:
             if several
             else ("softmax", "sparse_categorical_crossentropy")
         )
-        layer = keras.layers.Dense(meta["n_classes_"], activation)
+        layer = keras.layers.Dense(meta["n_classes_"], activation, dtype=self.dtype)
         model = keras.Sequential([keras.Input(meta["X_shape_"][1:]), layer])
         model.compile("adam", loss)
         return model
 
-    def __repr__(self):  # names the tests, so it must be the same in every process
+    def __repr__(self):  # in the ids of the tests, which must be the same in every process
         return type(self).__name__
 
 
 class ForNumbers(ForAnyTarget):
     def __call__(self, meta):
-        layer = keras.layers.Dense(meta["n_outputs_"])
+        layer = keras.layers.Dense(meta["n_outputs_"], dtype=self.dtype)
         model = keras.Sequential([keras.Input(meta["X_shape_"][1:]), layer])
         model.compile("adam", "mse")
         return model
@@ -52,5 +55,9 @@ class ForNumbers(ForAnyTarget):
     ],
     expected_failed_checks=lambda estimator: EXPECTED_FAILURES,
 )
-def test_the_estimator_keeps_scikit_learns_contract(estimator, check):
+def test_the_estimator_passes_the_checks_of_scikit_learn(estimator, check):
+    if check.func.__name__ == "check_methods_sample_order_invariance":
+        # It compares to 1e-7. In float32, TensorFlow's rounding errors exceed that on some CPUs,
+        # in Model.predict too, because they depend on the place of a sample in its batch.
+        estimator.set_params(model=type(estimator.model)("float64"))
     check(estimator)

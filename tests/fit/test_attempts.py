@@ -1,4 +1,4 @@
-"""A fit that fails is tried again where that may help, and every try is on record."""
+"""A fit that fails is retried if that may help, and every attempt is recorded."""
 
 import copy
 import pickle
@@ -16,7 +16,6 @@ from skguard import (
     FailedTrialError,
     FatalError,
     GuardedKerasClassifier,
-    GuardedKerasRegressor,
     exceptions,
 )
 from skguard._fit.attempts import Attempt
@@ -27,17 +26,18 @@ from skguard.exceptions import (
     FatalValueError,
     ForkedProcessError,
 )
-from tests.models import build_classifier, build_regressor
+from tests.fit.probes import same
+from tests.models import build_classifier, build_regressor, make_regressor
 
 
 class BuildError(RuntimeError):
-    """What the model functions of these tests raise."""
+    """Raised by the model functions of these tests."""
 
 
 class Builder:
-    """A model function that notes its calls and fails at some; its copies share the notes."""
+    """A model function that records its calls and fails at some; copies share the record."""
 
-    calls: list  # of each call, the weights of what was built, or None
+    calls: list  # per call, the initial weights of the model, or None
 
     def __init__(self, failing=(), error=BuildError):
         self.failing, self.error, self.calls = failing, error, []
@@ -58,21 +58,15 @@ class Builder:
         return model
 
 
-def make_regressor(model, **parameters):
-    """A regressor that trains for one epoch."""
-    defaults = {"loss": "mse", "optimizer": "adam", "verbose": 0, "random_state": 0}
-    return GuardedKerasRegressor(model, **defaults | parameters)
-
-
 def build_unless_many(meta, units=8):
-    """Fails for more than 10 units."""
+    """Build a model, or raise for more than 10 units."""
     if units > 10:
         raise BuildError(f"no room for {units} units")
     return build_regressor(meta, units)
 
 
 class FailsTraining(keras.callbacks.Callback):
-    """Fails in the first trainings, after an epoch; counts them all."""
+    """Fails in the first trainings, at the end of an epoch, and counts them all."""
 
     n_trainings = 0
     n_failing = 0
@@ -91,14 +85,7 @@ def fails_training():
     FailsTraining.n_trainings, FailsTraining.n_failing = 0, 0
 
 
-def same(some, others):
-    return len(some) == len(others) and all(map(np.array_equal, some, others))
-
-
-# What is tried again
-
-
-def test_nothing_is_tried_again_unless_asked(line):
+def test_without_max_retries_a_fit_is_not_retried(line):
     build = Builder(failing=[0])
     with pytest.raises(BuildError, match="call 0, 8 units") as raised:
         make_regressor(build).fit(*line)
@@ -106,7 +93,7 @@ def test_nothing_is_tried_again_unless_asked(line):
     assert [attempt.error for attempt in raised.value.attempts] == ["BuildError"]
 
 
-def test_a_fit_that_fails_once_is_tried_again_and_both_tries_are_recorded(line):
+def test_a_fit_that_fails_once_is_retried_and_both_attempts_are_recorded(line):
     build = Builder(failing=[0])
     started = time.monotonic()
     estimator = make_regressor(build, max_retries=3).fit(*line)
@@ -124,7 +111,7 @@ def test_a_fit_that_fails_once_is_tried_again_and_both_tries_are_recorded(line):
     assert np.isfinite(estimator.predict(line[0])).all()
 
 
-def test_a_fit_that_works_is_recorded_as_one_attempt(line):
+def test_a_fit_that_succeeds_is_recorded_as_one_attempt(line):
     estimator = make_regressor(Builder(), max_retries=3).fit(*line)
     (attempt,) = estimator.attempts_
     assert isinstance(attempt, Attempt)
@@ -145,7 +132,7 @@ def test_a_fit_that_always_fails_raises_the_last_error_with_all_attempts(max_ret
     ]
 
 
-def test_a_training_that_fails_is_tried_again_with_a_new_model(fails_training, line):
+def test_a_training_that_fails_is_retried_with_a_new_model(fails_training, line):
     build = Builder()
     estimator = make_regressor(build, max_retries=1, epochs=2, callbacks=fails_training)
     estimator.fit(*line)
@@ -155,14 +142,14 @@ def test_a_training_that_fails_is_tried_again_with_a_new_model(fails_training, l
     assert len(estimator.history_["loss"]) == 2
 
 
-def test_a_diverged_fit_is_tried_again(line):
+def test_a_diverged_fit_is_retried(line):
     estimator = make_regressor(Builder(), optimizer__learning_rate=1e38, max_retries=1)
     with pytest.raises(DivergedError, match="Training diverged") as raised:
         estimator.fit(*line)
     assert [attempt.error for attempt in raised.value.attempts] == ["DivergedError"] * 2
 
 
-def test_the_attempts_of_an_error_survive_the_way_home_from_a_worker(line):
+def test_the_attempts_of_an_error_are_pickled_with_it(line):
     with pytest.raises(BuildError, match="call 1") as raised:
         make_regressor(Builder(failing="always"), max_retries=1).fit(*line)
     back = pickle.loads(pickle.dumps(raised.value))
@@ -170,10 +157,7 @@ def test_the_attempts_of_an_error_survive_the_way_home_from_a_worker(line):
     assert len(back.attempts) == 2
 
 
-# Seeds
-
-
-def test_every_attempt_has_a_seed_of_its_own_and_the_same_one_each_time(line):
+def test_every_attempt_has_another_seed_and_the_same_one_in_every_fit(line):
     builds = [Builder(failing=[0, 1]) for _ in range(2)]
     first, second = (make_regressor(build, max_retries=2).fit(*line) for build in builds)
     starts = builds[0].calls
@@ -191,7 +175,7 @@ def test_attempts_of_another_random_state_have_other_seeds(line):
     assert not any(map(same, builds[0].calls, builds[1].calls))
 
 
-def test_the_first_attempt_has_the_numbers_it_would_have_alone(line):
+def test_the_first_attempt_has_the_numbers_of_a_fit_without_retries(line):
     alone, retried = Builder(), Builder()
     expected = make_regressor(alone, epochs=2).fit(*line)
     estimator = make_regressor(retried, epochs=2, max_retries=5).fit(*line)
@@ -200,7 +184,7 @@ def test_the_first_attempt_has_the_numbers_it_would_have_alone(line):
     assert same(estimator.model_.get_weights(), expected.model_.get_weights())
 
 
-def test_a_fit_after_one_that_was_retried_starts_from_the_first_seed_again(line):
+def test_a_fit_after_a_retried_one_starts_with_the_first_seed(line):
     build = Builder(failing=[0])
     estimator = make_regressor(build, max_retries=1).fit(*line)
     estimator.fit(*line)
@@ -209,7 +193,7 @@ def test_a_fit_after_one_that_was_retried_starts_from_the_first_seed_again(line)
     assert len(estimator.attempts_) == 1
 
 
-def test_every_attempt_holds_out_the_same_rows(line):
+def test_every_attempt_has_the_same_validation_set(line):
     rule = {"validation_fraction": 0.2}
     estimator = make_regressor(Builder(failing=[0]), max_retries=1, **rule).fit(*line)
     assert len(estimator.attempts_) == 2
@@ -217,9 +201,6 @@ def test_every_attempt_holds_out_the_same_rows(line):
         estimator.validation_indices_,
         make_regressor(Builder(), **rule).fit(*line).validation_indices_,
     )
-
-
-# What is not tried again
 
 
 @pytest.mark.parametrize(
@@ -235,14 +216,14 @@ def test_every_attempt_holds_out_the_same_rows(line):
     ],
     ids=str,
 )
-def test_retry_on_names_the_errors_that_are_worth_it(retry_on, n_calls, line):
+def test_only_errors_in_retry_on_are_retried(retry_on, n_calls, line):
     build = Builder(failing="always")
     with pytest.raises(BuildError, match=f"call {n_calls - 1}") as raised:
         make_regressor(build, max_retries=2, retry_on=retry_on).fit(*line)
     assert len(build.calls) == len(raised.value.attempts) == n_calls
 
 
-def test_retry_on_is_asked_of_every_error(line):
+def test_retry_on_decides_after_every_attempt(line):
     errors = iter([BuildError("first"), KeyError("second"), BuildError("third")])
     build = Builder(failing="always", error=lambda message: next(errors))
     with pytest.raises(KeyError, match="second") as raised:
@@ -251,7 +232,7 @@ def test_retry_on_is_asked_of_every_error(line):
 
 
 @pytest.mark.parametrize("error", [FailedTrialError, ForkedProcessError])
-def test_what_another_try_would_not_help_is_not_tried_again(error, line):
+def test_errors_that_no_retry_can_avoid_are_not_retried(error, line):
     build = Builder(failing="always", error=error)
     with pytest.raises(error, match="call 0") as raised:
         make_regressor(build, max_retries=2).fit(*line)
@@ -260,7 +241,7 @@ def test_what_another_try_would_not_help_is_not_tried_again(error, line):
 
 
 @pytest.mark.parametrize("error", [FatalError, FatalValueError, KeyboardInterrupt, SystemExit])
-def test_what_is_no_exception_goes_through_at_once(error, line):
+def test_a_base_exception_is_never_retried(error, line):
     build = Builder(failing="always", error=error)
     with pytest.raises(error, match="call 0"):
         make_regressor(build, max_retries=2).fit(*line)
@@ -274,59 +255,63 @@ def test_what_is_no_exception_goes_through_at_once(error, line):
         ({"X": np.zeros((59, 4))}, "inconsistent numbers of samples"),
         ({"y": np.full(60, np.nan)}, "NaN"),
         ({"sample_weight": np.ones(3)}, r"sample_weight\.shape"),
-        ({"groups": np.ones(60), "validation_split": 0.5}, "groups were given"),
+        ({"groups": np.ones(60), "validation_split": 0.5}, "groups were passed"),
         ({"X_val": np.zeros((5, 3)), "y_val": np.zeros(5)}, "3 features"),
         ({"y_val": np.zeros(5)}, "without X_val"),
     ],
     ids=["X", "length", "y", "weights", "groups", "X_val", "y_val"],
 )
-def test_input_that_no_retry_changes_is_not_tried_again(change, message, line):
+def test_input_errors_are_raised_before_the_first_attempt(change, message, line):
     build = Builder()
     estimator = make_regressor(build, max_retries=2)
     with pytest.raises(ValueError, match=message) as raised:
         estimator.fit(**dict(zip("Xy", line, strict=True)) | change)
-    assert len(raised.value.attempts) == 1
-    assert len(build.calls) <= 1
+    assert raised.value.attempts == []
+    assert build.calls == []
 
 
-def test_a_label_to_validate_with_that_y_does_not_have_is_not_tried_again(blobs):
+def test_an_unknown_label_in_y_val_is_raised_before_the_first_attempt(blobs):
     X, y = blobs
     estimator = GuardedKerasClassifier(
         build_classifier, loss="sparse_categorical_crossentropy", verbose=0, max_retries=2
     )
     with pytest.raises(ValueError, match=r"7") as raised:
         estimator.fit(X, y, X_val=X, y_val=np.full(60, 7))
-    assert len(raised.value.attempts) == 1
+    assert raised.value.attempts == []
 
 
 @pytest.mark.parametrize(
-    ("parameters", "message"),
+    ("parameters", "message", "n_attempts"),
     [
-        ({"callbacks": keras.callbacks.EarlyStopping("val_loss")}, "rows that are held out"),
-        ({"callbacks": keras.callbacks.EarlyStopping("los", mode="min")}, "Did you mean 'loss'"),
-        ({"random_state": -1}, "random_state=-1 is not a seed"),
-        ({"validation_split": 0.999}, "leaves none to train on"),
+        (
+            {"callbacks": keras.callbacks.EarlyStopping("val_loss")},
+            "is computed on a validation set, and there is none",
+            1,
+        ),
+        ({"callbacks": keras.callbacks.EarlyStopping("los", mode="min")}, "Did you mean 'loss'", 1),
+        ({"random_state": -1}, "random_state=-1 is not a seed", 0),
+        ({"validation_split": 0.999}, "leaves none to train on", 0),
     ],
     ids=["val_loss", "los", "random_state", "validation_split"],
 )
-def test_parameters_that_no_retry_changes_are_not_tried_again(parameters, message, line):
+def test_parameters_that_no_retry_changes_are_not_retried(parameters, message, n_attempts, line):
     build = Builder()
     with pytest.raises(ValueError, match=message) as raised:
         make_regressor(build, max_retries=2, **parameters).fit(*line)
-    assert len(raised.value.attempts) == 1
-    assert len(build.calls) <= 1
+    assert len(build.calls) == len(raised.value.attempts) == n_attempts
 
 
-def test_names_that_nothing_takes_are_not_tried_at_all(line):
+def test_unknown_names_are_raised_before_the_first_attempt(line):
     build = Builder()
-    with pytest.raises(ValueError, match="neurons"):
+    with pytest.raises(ValueError, match="neurons") as of_parameter:
         make_regressor(build, max_retries=2, neurons=3).fit(*line)
-    with pytest.raises(TypeError, match="epoch_size"):
+    with pytest.raises(TypeError, match="epoch_size") as of_call:
         make_regressor(build, max_retries=2).fit(*line, epoch_size=3)
+    assert of_parameter.value.attempts == of_call.value.attempts == []
     assert build.calls == []
 
 
-def test_a_model_that_does_not_fit_the_input_is_not_tried_again(line):
+def test_a_model_that_does_not_fit_the_input_is_not_retried(line):
     X, y = line
 
     def build():
@@ -334,62 +319,59 @@ def test_a_model_that_does_not_fit_the_input_is_not_tried_again(line):
         return keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
 
     calls = []
-    with pytest.raises(ValueError, match="rows of shape") as raised:
+    with pytest.raises(ValueError, match="samples of shape") as raised:
         make_regressor(build, max_retries=2).fit(X, y)
     assert len(calls) == len(raised.value.attempts) == 1
 
 
-def test_time_that_is_up_ends_the_retries(line):
+def test_max_fit_seconds_ends_the_retries(clock, line):
     class Slow(Builder):
         def __call__(self, meta):
-            time.sleep(0.3)
+            clock[0] += 300
             return super().__call__(meta)
 
     build = Slow(failing="always")
     with pytest.raises(BuildError, match="call 1") as raised:
-        make_regressor(build, max_retries=50, max_fit_seconds=0.45).fit(*line)
+        make_regressor(build, max_retries=50, max_fit_seconds=450).fit(*line)
     assert len(build.calls) == len(raised.value.attempts) == 2
 
 
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"max_retries": -1}, r"max_retries=-1 is no number of retries"),
-        ({"max_retries": 1.5}, r"max_retries=1\.5 is no number of retries"),
-        ({"max_retries": True}, r"max_retries=True is no number of retries"),
-        ({"retry_on": BaseException}, r"retry_on=.* not made of subclasses of Exception"),
-        ({"retry_on": (FatalError,)}, r"retry_on=.* not made of subclasses of Exception"),
-        ({"retry_on": "RuntimeError"}, r"retry_on='RuntimeError' is not made of"),
-        ({"retry_with": {"batch_size": 4}}, r"retry_with=.* is no function"),
+        ({"max_retries": -1}, r"max_retries=-1 must be an int of 0 or more"),
+        ({"max_retries": 1.5}, r"max_retries=1\.5 must be an int of 0 or more"),
+        ({"max_retries": True}, r"max_retries=True must be an int of 0 or more"),
+        ({"retry_on": BaseException}, r"retry_on=.* must be a subclass of Exception"),
+        ({"retry_on": (FatalError,)}, r"retry_on=.* must be a subclass of Exception"),
+        ({"retry_on": "RuntimeError"}, r"retry_on='RuntimeError' must be a subclass of Exception"),
+        ({"retry_with": {"batch_size": 4}}, r"retry_with=.* must be a function of"),
     ],
     ids=str,
 )
-def test_rules_that_mean_nothing_are_refused(parameters, message, line):
+def test_retry_parameters_that_cannot_be_used_are_rejected(parameters, message, line):
     build = Builder()
     with pytest.raises(ValueError, match=message):
         make_regressor(build, **parameters).fit(*line)
     assert build.calls == []
 
 
-# Other parameters for the next attempt
-
-
-def test_retry_with_changes_parameters_for_the_next_attempt_alone(line):
-    asked = []
+def test_retry_with_changes_parameters_for_the_next_attempt_only(line):
+    called = []
 
     def halve(attempt, error, params):
-        asked.append((attempt, str(error), params["units"]))
+        called.append((attempt, str(error), params["units"]))
         return {"units": 4} if attempt == 0 else {}
 
     build = Builder(failing=[0, 1])
     estimator = make_regressor(build, units=16, max_retries=2, retry_with=halve).fit(*line)
-    assert asked == [(0, "call 0, 16 units", 16), (1, "call 1, 4 units", 4)]
+    assert called == [(0, "call 0, 16 units", 16), (1, "call 1, 4 units", 4)]
     assert [attempt.changes for attempt in estimator.attempts_] == [{}, {"units": 4}, {}]
     assert [weights[0].shape[1] for weights in build.calls] == [16, 4, 16]
 
 
 @pytest.mark.parametrize("outcome", ["success", "failure"])
-def test_parameters_are_as_they_were_after_a_retry_with_others(outcome, line):
+def test_parameters_are_unchanged_after_a_retry_with_others(outcome, line):
     build = Builder(failing=[0] if outcome == "success" else "always")
 
     def change(attempt, error, params):
@@ -410,7 +392,7 @@ def test_parameters_are_as_they_were_after_a_retry_with_others(outcome, line):
     assert clone(estimator).get_params() == before
 
 
-def test_retry_with_lowers_the_rate_after_a_divergence(line):
+def test_retry_with_can_lower_the_learning_rate_after_a_divergence(line):
     def lower(attempt, error, params):
         assert isinstance(error, DivergedError)
         return {"optimizer__learning_rate": params["optimizer__learning_rate"] * 1e-41}
@@ -424,7 +406,7 @@ def test_retry_with_lowers_the_rate_after_a_divergence(line):
     assert np.isfinite(estimator.history_["loss"]).all()
 
 
-def test_what_retry_with_does_to_its_params_changes_nothing(line):
+def test_changes_to_the_params_of_retry_with_have_no_effect(line):
     def spoil(attempt, error, params):
         params["units"] = 3
         params.clear()
@@ -435,7 +417,7 @@ def test_what_retry_with_does_to_its_params_changes_nothing(line):
     assert estimator.attempts_[1].changes == {}
 
 
-def test_a_name_from_retry_with_that_nothing_takes_is_an_error(line):
+def test_an_unknown_name_from_retry_with_raises(line):
     build = Builder(failing="always")
     estimator = make_regressor(build, max_retries=5, retry_with=lambda *_: {"unitz": 4})
     before = dict(vars(estimator))
@@ -446,16 +428,16 @@ def test_a_name_from_retry_with_that_nothing_takes_is_an_error(line):
     assert vars(estimator) == before
 
 
-def test_a_value_from_retry_with_that_means_nothing_is_an_error(line):
+def test_an_unusable_value_from_retry_with_raises(line):
     build = Builder(failing="always")
     estimator = make_regressor(build, max_retries=5, retry_with=lambda *_: {"epochs": 0})
-    with pytest.raises(ValueError, match="epochs=0 trains nothing"):
+    with pytest.raises(ValueError, match="epochs=0 must be an int of 1 or more"):
         estimator.fit(*line)
     assert len(build.calls) == 1
     assert estimator.epochs == 1
 
 
-def test_an_error_in_retry_with_names_both_errors(line):
+def test_an_error_in_retry_with_has_the_error_of_the_fit_as_context(line):
     def broken(attempt, error, params):
         raise ZeroDivisionError("in retry_with")
 
@@ -464,10 +446,7 @@ def test_an_error_in_retry_with_names_both_errors(line):
     assert str(raised.value.__context__) == "call 0, 8 units"
 
 
-# What a failure leaves behind
-
-
-def test_an_estimator_is_as_it_was_after_all_attempts_failed(line):
+def test_a_fitted_estimator_is_unchanged_after_all_attempts_failed(line):
     build = Builder(failing=[1, 2])
     estimator = make_regressor(build, max_retries=1).fit(*line)
     before = dict(vars(estimator))
@@ -481,7 +460,7 @@ def test_an_estimator_is_as_it_was_after_all_attempts_failed(line):
     assert len(estimator.attempts_) == 1
 
 
-def test_an_estimator_that_never_worked_is_as_new(line):
+def test_a_new_estimator_is_unchanged_after_all_attempts_failed(line):
     estimator = make_regressor(Builder(failing="always"), max_retries=1)
     before = dict(vars(estimator))
     with pytest.raises(BuildError, match="call 1"):
@@ -489,7 +468,7 @@ def test_an_estimator_that_never_worked_is_as_new(line):
     assert vars(estimator) == before
 
 
-def test_random_streams_are_where_they_were_after_a_failure(line):
+def test_random_streams_are_unchanged_after_a_failure(line):
     np.random.seed(5)
     expected = np.random.random()
     np.random.seed(5)
@@ -498,7 +477,7 @@ def test_random_streams_are_where_they_were_after_a_failure(line):
     assert np.random.random() == expected
 
 
-def test_the_checkpoint_of_a_retried_fit_is_that_of_the_attempt_that_worked(
+def test_the_checkpoint_of_a_retried_fit_is_of_the_attempt_that_succeeded(
     tmp_path, fails_training, line
 ):
     checkpoint = keras.callbacks.ModelCheckpoint(
@@ -513,10 +492,7 @@ def test_the_checkpoint_of_a_retried_fit_is_that_of_the_attempt_that_worked(
     assert same(model.get_weights(), estimator.model_.get_weights())
 
 
-# Going on with a trained model
-
-
-def test_partial_fit_goes_on_without_a_retry(fails_training, line):
+def test_partial_fit_of_a_trained_model_is_not_retried(fails_training, line):
     fails_training.n_failing = 0
     build = Builder()
     estimator = make_regressor(build, max_retries=3, callbacks=fails_training)
@@ -532,10 +508,10 @@ def test_partial_fit_goes_on_without_a_retry(fails_training, line):
     assert [attempt.error for attempt in estimator.attempts_] == [None]
 
 
-def test_warm_start_goes_on_without_a_retry(fails_training, line):
+def test_warm_start_of_a_trained_model_is_not_retried(fails_training, line):
     build = Builder()
     estimator = make_regressor(build, max_retries=3, callbacks=fails_training, warm_start=True)
-    estimator.fit(*line)  # there is nothing to go on with yet, so that this is retried
+    estimator.fit(*line)  # builds a new model, so that this is retried
     assert len(estimator.attempts_) == len(build.calls) == 2
     fails_training.n_failing = 99
     with pytest.raises(BuildError, match="training 3") as raised:
@@ -550,12 +526,9 @@ def test_the_first_partial_fit_is_retried(line):
     assert len(estimator.attempts_) == 2
 
 
-# Searches
-
-
 @pytest.mark.filterwarnings("ignore:One or more of the test scores:UserWarning")
 @pytest.mark.parametrize("error_score", [np.nan, -7.0], ids=str)
-def test_candidates_that_always_fail_are_scored_as_asked(error_score, line):
+def test_candidates_that_always_fail_get_the_error_score(error_score, line):
     search = GridSearchCV(
         make_regressor(build_unless_many, max_retries=1),
         {"units": [4, 12, 8]},
@@ -571,7 +544,7 @@ def test_candidates_that_always_fail_are_scored_as_asked(error_score, line):
 
 
 def test_candidates_that_fail_once_are_scored_like_all_others(line):
-    build = Builder(failing=[0, 3])  # the first fit, and the retry's next but one
+    build = Builder(failing=[0, 3])  # the first fit, and the third
     search = GridSearchCV(make_regressor(build, max_retries=1), {"units": [4, 8]}, cv=2)
     search.fit(*line)
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
@@ -579,7 +552,7 @@ def test_candidates_that_fail_once_are_scored_like_all_others(line):
 
 
 @pytest.mark.filterwarnings("ignore:One or more of the test scores:UserWarning")
-def test_a_failed_trial_ends_a_candidate_and_not_the_search(line):
+def test_a_failed_trial_error_ends_a_candidate_but_not_the_search(line):
     build = Builder(failing=[0], error=FailedTrialError)
     search = GridSearchCV(make_regressor(build, max_retries=5), {"units": [4, 8]}, cv=2)
     with pytest.warns(FitFailedWarning, match="FailedTrialError: call 0"):
@@ -647,9 +620,6 @@ def test_a_fatal_error_in_a_worker_ends_the_search(line, tmp_path):
     assert not hasattr(search, "cv_results_")
 
 
-# Errors on their way home from a worker
-
-
 @pytest.mark.parametrize(
     "error",
     [
@@ -666,7 +636,7 @@ def test_a_fatal_error_in_a_worker_ends_the_search(line, tmp_path):
     ids=lambda error: f"{type(error).__name__}-{len(error.args)}",
 )
 @pytest.mark.parametrize("carry", [lambda e: pickle.loads(pickle.dumps(e)), copy.copy])
-def test_an_error_survives_the_way_home_with_what_it_knows(carry, error):
+def test_an_error_is_pickled_and_copied_with_its_attributes(carry, error):
     error.attempts = [Attempt(0, 0.5, {"units": 3}, "BuildError", "no", "Traceback")]
     back = carry(error)
     assert type(back) is type(error)
@@ -676,7 +646,7 @@ def test_an_error_survives_the_way_home_with_what_it_knows(carry, error):
     assert vars(back) == vars(error)
 
 
-def test_a_diverged_error_tells_where_and_what_to_do():
+def test_the_message_of_a_diverged_error_has_the_epoch_and_the_learning_rate():
     error = DivergedError(3, "val_loss", float("inf"), 0.5)
     assert (error.epoch, error.metric, error.value) == (3, "val_loss", float("inf"))
     assert error.learning_rate == 0.5
@@ -685,7 +655,7 @@ def test_a_diverged_error_tells_where_and_what_to_do():
     assert "loky" in str(ForkedProcessError())
 
 
-def test_fatal_errors_are_caught_as_one_and_are_no_exceptions():
+def test_fatal_errors_have_one_base_class_that_is_not_an_exception():
     fatal = [getattr(exceptions, name) for name in exceptions.__all__ if name.startswith("Fatal")]
     assert len(fatal) == 4
     for cls in fatal:
@@ -694,7 +664,7 @@ def test_fatal_errors_are_caught_as_one_and_are_no_exceptions():
     assert issubclass(FailedTrialError, Exception)
 
 
-def test_an_estimator_with_rules_for_retries_is_pickled_and_cloned(line):
+def test_an_estimator_with_retry_parameters_is_pickled_and_cloned(line):
     estimator = make_regressor(
         build_unless_many, max_retries=2, retry_on=(BuildError, KeyError), retry_with=dict
     ).fit(*line)

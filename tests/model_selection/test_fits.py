@@ -18,7 +18,10 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skguard.exceptions import FailedTrialError, FatalError, FatalValueError
+from skguard.model_selection import _budget
+from skguard.model_selection._budget import Deadline
 from skguard.model_selection._fits import Failure, Fit, Training, Work, run, trained_network
+from skguard.model_selection._status import FitStatus
 
 X = np.arange(24.0).reshape(12, 2)
 Y = np.tile([0, 1], 6)
@@ -27,7 +30,7 @@ NAN = float("nan")
 
 
 class Tiny(ClassifierMixin, BaseEstimator):
-    """Says how it was fitted, and raises what it is told to."""
+    """Records how it was fitted, and raises `error`."""
 
     def __init__(self, error=None, max_fit_seconds=None, label=0):
         self.error = error
@@ -37,7 +40,7 @@ class Tiny(ClassifierMixin, BaseEstimator):
     def fit(self, X, y, sample_weight=None):
         if self.error is not None:
             raise self.error
-        self.rows_, self.weight_ = X, sample_weight
+        self.X_, self.weight_ = X, sample_weight
         self.classes_ = np.unique(y)
         self.limit_ = self.max_fit_seconds
         return self
@@ -73,6 +76,7 @@ def go(estimator=None, params=None, scorer=None, deadline=None, data=(X, Y), **w
         "verbose": 0,
     }
     fit = Fit(candidate=3, split=1, params=params or {}, progress=(3, 4, 2))
+    deadline = None if deadline is None else Deadline(deadline)
     return run(fit, Work(**defaults | work), *data, TRAIN, TEST, deadline)
 
 
@@ -113,23 +117,23 @@ def test_a_fit_has_its_scores_and_times_and_no_failure():
 
 
 @pytest.mark.parametrize("return_train_score", [True, False])
-def test_scores_on_the_rows_to_test_and_if_wanted_on_those_to_train(return_train_score):
-    def n_rows(estimator, X, y):
+def test_the_test_samples_are_scored_and_if_requested_the_training_samples(return_train_score):
+    def n_samples(estimator, X, y):
         return len(X)
 
-    outcome = go(scorer=n_rows, return_train_score=return_train_score)
+    outcome = go(scorer=n_samples, return_train_score=return_train_score)
     assert outcome.scores["test_scores"] == len(TEST)
     assert outcome.scores.get("train_scores") == (len(TRAIN) if return_train_score else None)
 
 
-def test_a_fit_sees_its_rows_alone_and_weights_are_cut_to_them():
+def test_a_fit_gets_only_its_training_samples_and_their_weights():
     weight = np.arange(12.0)
     fitted = fitted_when_scored(fit_params={"sample_weight": weight})
-    np.testing.assert_array_equal(fitted.rows_, X[TRAIN])
+    np.testing.assert_array_equal(fitted.X_, X[TRAIN])
     np.testing.assert_array_equal(fitted.weight_, weight[TRAIN])
 
 
-def test_parameters_of_the_scorer_are_cut_to_the_rows_to_test():
+def test_parameters_of_the_scorer_are_indexed_by_the_test_samples():
     seen = []
 
     def scorer(estimator, X, y, sample_weight):
@@ -159,12 +163,12 @@ def test_several_scores_come_by_name():
     assert outcome.failure is None
 
 
-@pytest.mark.parametrize(("verbose", "is_told"), [(0, False), (1, False), (2, True), (3, True)])
-def test_only_much_verbosity_tells_of_each_fit(verbose, is_told, capsys):
+@pytest.mark.parametrize(("verbose", "is_printed"), [(0, False), (1, False), (2, True), (3, True)])
+def test_only_verbose_of_2_or_more_prints_each_fit(verbose, is_printed, capsys):
     go(params={"label": 1}, verbose=verbose)
     out = capsys.readouterr().out
-    assert ("END" in out) == is_told
-    assert ("label=1" in out) == is_told
+    assert ("END" in out) == is_printed
+    assert ("label=1" in out) == is_printed
 
 
 # Fits that fail
@@ -202,7 +206,7 @@ def test_what_a_fit_raises_is_its_failure(error, retry_on, may_retry, is_fatal):
 
 
 @pytest.mark.parametrize("where", ["fit", "score"])
-def test_ctrl_c_goes_through(where):
+def test_ctrl_c_is_raised(where):
     def interrupted(estimator, X, y):
         raise KeyboardInterrupt("by hand")
 
@@ -233,7 +237,7 @@ def test_a_parameter_that_does_not_exist_is_fatal(params):
     assert failure.error in ("ValueError", "AttributeError")
 
 
-def test_a_value_of_a_parameter_that_a_fit_refuses_is_not_fatal():
+def test_a_value_that_a_fit_rejects_is_not_fatal():
     failure = go(LogisticRegression(), {"C": -1.0}).failure
     assert not failure.is_fatal
     assert failure.error == "InvalidParameterError"
@@ -248,7 +252,7 @@ class SpeechlessError(Exception):
         raise RuntimeError("has no text")
 
 
-def test_an_error_whose_text_fails_is_a_failure_like_others():
+def test_an_error_whose_str_raises_is_a_failure_like_others():
     assert go(params={"error": SpeechlessError()}).failure.error == "SpeechlessError"
 
 
@@ -279,11 +283,11 @@ def test_one_of_several_scorers_that_raises_costs_its_score_alone():
     assert not failure.is_fatal
 
 
-def refuses(estimator, X, y):
+def rejects(estimator, X, y):
     raise FailedTrialError("not\nagain")
 
 
-@pytest.mark.parametrize("scorer", [refuses, make_scorer(lambda y, p: refuses(0, y, p))])
+@pytest.mark.parametrize("scorer", [rejects, make_scorer(lambda y, p: rejects(0, y, p))])
 def test_one_of_several_scorers_is_retried_by_the_rules_of_a_fit(scorer):
     with pytest.warns(UserWarning, match="Scoring failed"):
         outcome = go(scorer=several(good=get_scorer("accuracy"), bad=scorer, none=fails))
@@ -297,7 +301,7 @@ def test_one_of_several_scorers_is_retried_by_the_rules_of_a_fit(scorer):
 
 
 @pytest.mark.parametrize("is_one_of_several", [False, True])
-def test_a_scorer_that_raises_is_heard_with_error_score_raise(is_one_of_several):
+def test_an_error_of_a_scorer_is_raised_with_error_score_raise(is_one_of_several):
     scorer = several("raise", bad=fails) if is_one_of_several else fails
     outcome = go(scorer=scorer, error_score="raise")
     assert outcome.scores is None
@@ -309,7 +313,7 @@ def test_a_scorer_that_raises_may_be_retried_with_error_score_raise_as_a_fit_may
     assert not go(scorer=fails, error_score="raise").failure.is_fatal
 
 
-def test_a_scorer_that_raises_on_the_training_rows_alone_leaves_the_test_score():
+def test_a_scorer_that_raises_on_the_training_samples_alone_leaves_the_test_score():
     def scorer(estimator, X, y):
         if len(X) == len(TRAIN):
             raise ZeroDivisionError("no score today")
@@ -323,7 +327,7 @@ def test_a_scorer_that_raises_on_the_training_rows_alone_leaves_the_test_score()
 
 
 @pytest.mark.parametrize("error", [FatalError("all over"), SystemExit("all over")], ids=repr)
-def test_what_is_no_exception_is_fatal_in_a_scorer_too(error):
+def test_a_base_exception_is_fatal_in_a_scorer_too(error):
     def scorer(estimator, X, y):
         raise error
 
@@ -334,7 +338,7 @@ def test_what_is_no_exception_is_fatal_in_a_scorer_too(error):
 
 
 @pytest.mark.parametrize("score", ["text", None, [0.5], {"acc": "text"}, {"acc": None}], ids=repr)
-def test_a_scorer_that_returns_no_number_is_fatal(score):
+def test_a_scorer_that_does_not_return_a_number_is_fatal(score):
     failure = go(scorer=lambda estimator, X, y: score).failure
     assert failure.is_fatal
     assert "scoring must return a number" in failure.message
@@ -353,7 +357,7 @@ def test_every_number_is_a_score(score):
 @pytest.fixture
 def at(monkeypatch):
     """The time is 1000."""
-    monkeypatch.setattr(time, "time", lambda: 1000.0)
+    monkeypatch.setattr(_budget, "time", SimpleNamespace(time=lambda: 1000.0))
 
 
 @pytest.mark.usefixtures("at")
@@ -419,7 +423,7 @@ def test_estimators_without_a_limit_have_no_deadline():
 # What was trained
 
 
-TOLD = Training(5, 3, "early_stopping", n_attempts=2, history={"loss": [2.0, 1.0]})
+REPORTED = Training(5, 3, "early_stopping", n_attempts=2, history={"loss": [2.0, 1.0]})
 
 
 @pytest.mark.parametrize(
@@ -434,24 +438,24 @@ TOLD = Training(5, 3, "early_stopping", n_attempts=2, history={"loss": [2.0, 1.0
     ],
     ids=["alone", "pipeline", "meta", "nested", "search", "search in a pipeline"],
 )
-def test_the_training_of_a_network_in_any_estimator_is_told(estimator):
+def test_the_training_of_a_network_in_any_estimator_is_reported(estimator):
     outcome = go(estimator)
     assert outcome.failure is None
-    assert outcome.training == TOLD
+    assert outcome.training == REPORTED
 
 
-def test_the_training_of_a_network_is_told_where_its_scorer_raises():
+def test_the_training_of_a_network_is_reported_where_its_scorer_raises():
     with pytest.warns(UserWarning, match="Scoring failed"):
         outcome = go(Trained(), scorer=fails)
     assert outcome.scoring_failures
-    assert outcome.training == TOLD
+    assert outcome.training == REPORTED
 
 
 @pytest.mark.parametrize("error_score", [NAN, 0.0, "raise"], ids=str)
-def test_the_training_of_a_network_is_told_whatever_error_score(error_score):
+def test_the_training_of_a_network_is_reported_whatever_error_score(error_score):
     outcome = go(Trained(), error_score=error_score)
     assert outcome.failure is None
-    assert outcome.training == TOLD
+    assert outcome.training == REPORTED
 
 
 class TrainedRegressor(RegressorMixin, BaseEstimator):
@@ -493,7 +497,7 @@ def test_other_estimators_have_no_network(estimator):
     assert trained_network(estimator) is None
 
 
-def test_the_history_that_is_told_is_a_copy():
+def test_the_history_in_an_outcome_is_a_copy():
     seen = []
 
     def scorer(estimator, X, y):
@@ -505,14 +509,14 @@ def test_the_history_that_is_told_is_a_copy():
     assert "added" not in outcome.training.history
 
 
-def test_a_failure_can_be_told_without_its_error():
-    failure = Failure.of(ValueError("no"), (Exception,), status="timed_out")
+def test_a_failure_is_complete_without_its_exception():
+    failure = Failure.of(ValueError("no"), (Exception,), status=FitStatus.TIMED_OUT)
     assert failure.status == "timed_out"
     without = dataclasses.replace(failure, exception=None)
     assert (without.error, without.message) == ("ValueError", "no")
 
 
-def test_a_fit_that_works_warns_of_nothing():
+def test_a_fit_that_succeeds_does_not_warn():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert go().failure is None

@@ -1,7 +1,8 @@
-"""The refit on all rows: for how many epochs, and with which callbacks."""
+"""The refit on all samples: for how many epochs, and with which callbacks."""
 
 import math
 import pickle
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -9,19 +10,23 @@ import pytest
 from keras.callbacks import EarlyStopping, ModelCheckpoint, ReduceLROnPlateau, TerminateOnNaN
 from sklearn.base import clone
 from sklearn.compose import TransformedTargetRegressor
+from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold
+from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from skguard import GuardedKerasRegressor
 from skguard.callbacks import RevertWeights, ScorerMonitor, Shared
-from skguard.model_selection import GuardedGridSearchCV
-from skguard.model_selection._refit import (
+from skguard.model_selection import GuardedGridSearchCV, _refit
+from skguard.model_selection._budget import TimeBudget
+from skguard.model_selection._refit_epochs import (
     LeftOut,
     check_refit_epochs,
     n_best_epochs,
-    without_hold_out,
+    without_validation_set,
 )
+from tests.model_selection.outcomes import make_trials
 from tests.models import make_classifier, make_regressor
 
 NAN = float("nan")
@@ -63,7 +68,7 @@ def test_the_refit_has_the_median_of_the_best_epoch_counts_rounded_up(best_epoch
 
 
 @pytest.mark.parametrize("best_epochs", [[], [NAN], [3, NAN], [NAN, NAN, NAN]], ids=str)
-def test_a_split_without_a_best_epoch_is_an_error_that_says_what_to_write(best_epochs):
+def test_a_split_without_a_best_epoch_is_an_error_with_advice(best_epochs):
     with pytest.raises(ValueError, match=r"candidate {'a': 1} has none.*early_stopping=True or"):
         n_best_epochs(make_results(*best_epochs), 1)
 
@@ -79,7 +84,7 @@ def test_a_split_without_a_best_epoch_is_an_error_that_says_what_to_write(best_e
     ],
     ids=["classifier", "regressor", "pipeline", "target", "target in a pipeline"],
 )
-def test_keras_estimators_in_whatever_have_epochs_to_choose(estimator):
+def test_keras_estimators_in_any_other_have_epochs_to_choose(estimator):
     check_refit_epochs(estimator, searched=[], fit_params={})
 
 
@@ -93,7 +98,7 @@ def test_keras_estimators_in_whatever_have_epochs_to_choose(estimator):
     ids=["alone", "pipeline", "target"],
 )
 def test_other_estimators_have_no_epochs_to_choose(estimator):
-    with pytest.raises(ValueError, match="refit_epochs='best' is for Keras estimators of skguard"):
+    with pytest.raises(ValueError, match="refit_epochs='best' needs a Keras estimator of skguard"):
         check_refit_epochs(estimator, searched=["validation_split"], fit_params={})
 
 
@@ -110,7 +115,7 @@ def test_other_estimators_have_no_epochs_to_choose(estimator):
     ],
     ids=str,
 )
-def test_rows_may_be_held_out_in_whatever_way(params, searched, fit_params):
+def test_a_validation_set_may_be_set_aside_in_any_way(params, searched, fit_params):
     estimator = make_classifier(**params)
     check_refit_epochs(estimator, searched, fit_params)
 
@@ -118,12 +123,12 @@ def test_rows_may_be_held_out_in_whatever_way(params, searched, fit_params):
 @pytest.mark.parametrize(
     "params", [{}, {"validation_split": 0}, {"early_stopping": False}], ids=str
 )
-def test_an_estimator_that_holds_nothing_out_has_no_best_epochs(params):
-    with pytest.raises(ValueError, match="hold no rows out"):
+def test_an_estimator_without_a_validation_set_has_no_best_epochs(params):
+    with pytest.raises(ValueError, match="have no validation set"):
         check_refit_epochs(make_classifier(**params), searched=["units"], fit_params={})
 
 
-# Without a hold-out
+# Without a validation set
 
 
 @pytest.mark.parametrize(
@@ -149,7 +154,7 @@ def test_the_parameters_are_set_where_the_network_is(wrap, prefix):
         callbacks=[EarlyStopping(), TerminateOnNaN()],
     )
     estimator = wrap(network)
-    params = without_hold_out(estimator, 7)
+    params = without_validation_set(estimator, 7)
     callbacks = params.pop(f"{prefix}callbacks")
     assert params == {
         f"{prefix}epochs": 7,
@@ -165,13 +170,13 @@ def test_the_parameters_are_set_where_the_network_is(wrap, prefix):
 
 def test_of_two_networks_in_a_pipeline_the_last_is_the_one_whose_epochs_were_counted():
     pipeline = Pipeline([("nn", make_classifier()), ("head", make_classifier())])
-    assert "head__epochs" in without_hold_out(pipeline, 7)
+    assert "head__epochs" in without_validation_set(pipeline, 7)
 
 
 def refitted(callbacks, **routed):
     """The callbacks of the refit."""
     estimator = make_classifier(callbacks=callbacks, **routed)
-    return without_hold_out(estimator, 3)["callbacks"]
+    return without_validation_set(estimator, 3)["callbacks"]
 
 
 STAY = {
@@ -204,13 +209,13 @@ GO = {
 
 
 @pytest.mark.parametrize("callback", STAY.values(), ids=STAY)
-def test_callbacks_that_need_no_hold_out_stay_the_objects_that_they_are(callback):
+def test_callbacks_that_do_not_read_the_validation_set_stay_the_same_objects(callback):
     assert refitted(callback) is callback
     assert refitted([callback])[0] is callback
 
 
 @pytest.mark.parametrize("callback", GO.values(), ids=GO)
-def test_callbacks_that_look_at_held_out_rows_are_left_out(callback):
+def test_callbacks_that_read_the_validation_set_are_left_out(callback):
     expected_type = type if isinstance(callback, type) else LeftOut
     for left in (refitted(callback), refitted([callback])[0], refitted({"a": callback})["a"]):
         assert isinstance(left, expected_type)
@@ -279,7 +284,7 @@ def test_routed_parameters_are_found_in_a_pipeline_too():
         callbacks__0__monitor="loss",
         callbacks__1__monitor="val_loss",
     )
-    params = without_hold_out(make_pipeline(network), 3)
+    params = without_validation_set(make_pipeline(network), 3)
     assert params["guardedkerasclassifier__callbacks"] == [EarlyStopping, LeftOut]
 
 
@@ -308,18 +313,18 @@ def test_what_is_in_the_place_of_a_class_takes_its_parameters(blobs):
         callbacks__0__patience=3,
         callbacks__1__lr__factor=0.5,
     )
-    network.set_params(**without_hold_out(network, 2)).fit(*blobs)
+    network.set_params(**without_validation_set(network, 2)).fit(*blobs)
     assert network.n_epochs_ == 2
 
 
 @pytest.mark.parametrize("engine", ["fused", "keras"])
-def test_what_monitors_the_training_loss_still_stops_a_refit(engine, blobs):
+def test_a_callback_that_monitors_the_training_loss_still_stops_a_refit(engine, blobs):
     network = make_classifier(
         engine=engine,
         early_stopping=True,
         callbacks=[EarlyStopping("loss", min_delta=1e9, patience=1), EarlyStopping(patience=0)],
     )
-    network.set_params(**without_hold_out(network, 30)).fit(*blobs)
+    network.set_params(**without_validation_set(network, 30)).fit(*blobs)
     assert network.n_epochs_ == 2
 
 
@@ -328,13 +333,13 @@ def test_what_monitors_the_training_loss_still_stops_a_refit(engine, blobs):
 
 @pytest.fixture
 def noisy(rng):
-    """60 rows of three classes that no model tells apart."""
+    """60 samples of three classes that no model can separate."""
     return rng.normal(size=(60, 4)), rng.permutation(np.repeat([0, 1, 2], 20))
 
 
 @pytest.fixture
 def search():
-    """Of a network that overfits at once, with callbacks that look at its hold-out."""
+    """Of a network that overfits at once, with callbacks that read its validation set."""
     callbacks = [
         ScorerMonitor("accuracy"),
         ReduceLROnPlateau(patience=1),
@@ -362,7 +367,7 @@ def expected_epochs(search):
     return math.ceil(np.median(best) + 1)
 
 
-def test_a_search_refits_on_all_rows_for_the_median_of_the_best_epochs(search, noisy):
+def test_a_search_refits_on_all_samples_for_the_median_of_the_best_epochs(search, noisy):
     given = search.estimator.callbacks
     states = [dict(vars(callback)) for callback in given]
     search.fit(*noisy)
@@ -425,18 +430,82 @@ def test_parameters_that_are_routed_to_fit_do_not_change_the_refit(routed, noisy
     assert getattr(search.best_estimator_, "validation_indices_", None) is None
 
 
-def test_a_winner_that_held_nothing_out_is_told_at_the_refit_and_the_results_are_kept(blobs):
+def test_a_best_candidate_without_a_validation_set_is_an_error_of_the_refit_that_keeps_the_results(
+    blobs,
+):
     search = GuardedGridSearchCV(
         make_classifier(), {"validation_fraction": [None]}, cv=2, refit_epochs="best"
     )
-    with pytest.raises(ValueError, match="hold no rows out"):
+    with pytest.raises(ValueError, match="have no validation set"):
         search.fit(*blobs)
     assert search.cv_results_["status"].tolist() == ["completed"]
     assert search.best_params_ == {"validation_fraction": None}
 
 
-def test_without_refit_epochs_the_refit_holds_out_as_the_fits_did(noisy):
+def test_without_refit_epochs_the_refit_has_a_validation_set_as_the_fits_had(noisy):
     network = make_classifier(epochs=2, validation_fraction=0.3)
     search = GuardedGridSearchCV(network, {"batch_size": [16]}, cv=2).fit(*noisy)
     assert search.best_estimator_.validation_indices_ is not None
     assert search.best_estimator_.n_epochs_ == 2
+
+
+def test_the_refit_trains_on_all_samples_for_the_median_of_the_best_epochs():
+    X, y = load_iris(return_X_y=True)
+    stop = keras.callbacks.EarlyStopping("val_loss", patience=2)
+    network = make_classifier(
+        epochs=30,
+        callbacks=[stop],
+        validation_fraction=0.2,
+        optimizer__learning_rate=0.3,
+    )
+    search = GuardedGridSearchCV(network, {"units": [4, 8]}, cv=3, refit_epochs="best").fit(X, y)
+    best = [search.cv_results_[f"split{s}_best_epoch"][search.best_index_] for s in range(3)]
+    refitted = search.best_estimator_
+    assert refitted.n_epochs_ == np.median(best) + 1
+    assert refitted.validation_indices_ is None
+    assert "val_loss" not in refitted.history_
+    assert pickle.loads(pickle.dumps(refitted)).predict(X).shape == (150,)
+    assert network.callbacks == [stop]
+
+
+def test_the_default_refit_is_that_of_scikit_learn():
+    X, y = load_iris(return_X_y=True)
+    network = make_classifier(epochs=8, early_stopping=True)
+    ours = GuardedGridSearchCV(network, {"units": [4]}, cv=2).fit(X, y)
+    theirs = GridSearchCV(network, {"units": [4]}, cv=2).fit(X, y)
+    np.testing.assert_array_equal(ours.predict_proba(X), theirs.predict_proba(X))
+    assert ours.best_score_ == theirs.best_score_
+    assert len(ours.best_estimator_.validation_indices_) == 15
+
+
+@pytest.mark.parametrize("where", ["alone", "pipeline", "target"])
+def test_a_network_without_a_validation_set_is_an_error_before_any_fit(where, line):
+    network = GuardedKerasRegressor(build_never, loss="mse", verbose=0)
+    estimator = {
+        "alone": network,
+        "pipeline": Pipeline([("scale", StandardScaler()), ("net", network)]),
+        "target": TransformedTargetRegressor(network),
+    }[where]
+    name = {"alone": "", "pipeline": "net__", "target": "regressor__"}[where] + "batch_size"
+    search = GuardedGridSearchCV(estimator, {name: [8]}, cv=2, refit_epochs="best")
+    with pytest.raises(ValueError, match="have no validation set"):
+        search.fit(*line)
+
+
+def build_never(meta):
+    raise AssertionError("a fit was started")
+
+
+@pytest.mark.parametrize(
+    ("reasons", "seconds"),
+    [(["time_budget", "max_epochs"], 10.0), (["max_epochs", None], 40.0), ([], 40.0)],
+    ids=str,
+)
+def test_a_refit_after_the_budget_gets_as_long_as_the_fits_of_the_best_needed(reasons, seconds):
+    table = {f"split{n}_stop_reason": np.array([None, r]) for n, r in enumerate(reasons)}
+    results = SimpleNamespace(
+        best_index=1, cv_results=table | {"mean_fit_time": np.array([99.0, 10.0])}
+    )
+    trials = make_trials(2, 2, size_ratio=2.0)
+    run = SimpleNamespace(trials=trials, budget=TimeBudget(0.0))
+    assert _refit._seconds(run, results) == seconds

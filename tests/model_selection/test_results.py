@@ -1,4 +1,4 @@
-"""What a search tells of its trials: complete, failed and incomplete, one metric and several."""
+"""The results of a search: complete, failed and incomplete trials, one metric and several."""
 
 from types import SimpleNamespace
 
@@ -10,14 +10,14 @@ from scipy.stats import rankdata
 from sklearn.base import BaseEstimator, ClassifierMixin
 
 from skguard.model_selection import GuardedGridSearchCV
-from skguard.model_selection._results import (
+from skguard.model_selection._summary import summary
+from skguard.model_selection._table import (
     columns,
     completed_only,
     histories,
     metric_names,
     rank_failed_last,
     raw_scores,
-    summary,
 )
 from skguard.model_selection._trials import FailedTrial
 from tests.model_selection.outcomes import make_trials, with_failure, with_score
@@ -52,7 +52,7 @@ NOT_RUN = {"test_scores": NAN, "fit_time": NAN, "score_time": NAN}
 @pytest.mark.parametrize(
     ("error_score", "failed_score"), [(NAN, NAN), (0.0, 0.0), (-7, -7), ("raise", NAN)], ids=str
 )
-def test_raw_scores_have_a_row_for_each_fit_run_or_not(error_score, failed_score):
+def test_raw_scores_have_an_entry_for_each_fit_whether_it_ran_or_not(error_score, failed_score):
     trials = make_trials(2, 2, error_score=NAN)
     play(trials, 0.5, ValueError("no"), None, 0.5)
     object.__setattr__(trials.rules, "error_score", error_score)
@@ -62,39 +62,39 @@ def test_raw_scores_have_a_row_for_each_fit_run_or_not(error_score, failed_score
     )
 
 
-def test_raw_scores_are_those_of_the_candidates_asked_for_in_their_order():
+def test_raw_scores_are_those_of_the_requested_candidates_in_order():
     trials = play(make_trials(3, 1), 0.1, 0.2, 0.3)
-    rows = raw_scores(trials, [2, 0], None, with_train=False)
-    assert [row["test_scores"] for row in rows] == [0.3, 0.1]
+    entries = raw_scores(trials, [2, 0], None, with_train=False)
+    assert [entry["test_scores"] for entry in entries] == [0.3, 0.1]
 
 
-def test_raw_scores_of_several_metrics_have_all_of_them_in_every_row():
+def test_raw_scores_of_several_metrics_have_all_of_them_in_every_entry():
     trials = make_trials(1, 3, error_score=-1.0)
     play(trials, {"f1": 0.5, "r2": 0.25}, ValueError("no"), None)
-    rows = raw_scores(trials, [0], ["f1", "r2"], with_train=True)
+    entries = raw_scores(trials, [0], ["f1", "r2"], with_train=True)
     np.testing.assert_equal(
-        [row["test_scores"] for row in rows],
+        [entry["test_scores"] for entry in entries],
         [{"f1": 0.5, "r2": 0.25}, {"f1": -1.0, "r2": -1.0}, {"f1": NAN, "r2": NAN}],
     )
     np.testing.assert_equal(
-        [row["train_scores"] for row in rows],
-        # A function that returns several scores has raised on the rows to train.
+        [entry["train_scores"] for entry in entries],
+        # A function that returns several scores has raised on the training samples.
         [{"f1": 0.75, "r2": 0.75}, {"f1": -1.0, "r2": -1.0}, {"f1": NAN, "r2": NAN}],
     )
 
 
 @pytest.mark.parametrize("with_train", [True, False])
-def test_raw_scores_have_those_of_training_only_if_wanted(with_train):
+def test_raw_scores_have_those_of_training_only_if_requested(with_train):
     trials = play(make_trials(1, 3), 0.5, ValueError("no"), None)
-    for row in raw_scores(trials, [0], None, with_train):
-        assert ("train_scores" in row) == with_train
+    for entry in raw_scores(trials, [0], None, with_train):
+        assert ("train_scores" in entry) == with_train
 
 
 def test_a_fit_whose_score_is_not_usable_keeps_its_scores():
     trials = play(make_trials(1, 1), {"f1": NAN, "r2": 0.25})
     assert trials.status(0) == "failed"
-    (row,) = raw_scores(trials, [0], ["f1", "r2"], with_train=False)
-    np.testing.assert_equal(row["test_scores"], {"f1": NAN, "r2": 0.25})
+    (entry,) = raw_scores(trials, [0], ["f1", "r2"], with_train=False)
+    np.testing.assert_equal(entry["test_scores"], {"f1": NAN, "r2": 0.25})
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_the_names_of_scores_are_those_that_any_fit_returned(ends, names):
 # Columns
 
 
-def test_columns_tell_how_each_fit_ended():
+def test_columns_show_how_each_fit_ended():
     trials = make_trials(4, 2, max_retries=1)
     fits = [trials.next() for _ in range(8)]
     trials.done(with_score(fits[0]))
@@ -142,7 +142,7 @@ def test_columns_tell_how_each_fit_ended():
     assert all(values.dtype == object for name, values in found.items() if "status" in name)
 
 
-def test_columns_of_keras_estimators_tell_of_epochs():
+def test_columns_of_keras_estimators_include_epochs():
     trials = make_trials(3, 2)
     fits = [trials.next() for _ in range(6)]
     early = {"n_epochs": 7, "best_epoch": 3, "stop_reason": "early_stopping"}
@@ -168,12 +168,12 @@ def test_columns_of_keras_estimators_tell_of_epochs():
     )
 
 
-def test_columns_of_other_estimators_have_nothing_of_epochs():
+def test_columns_of_other_estimators_do_not_include_epochs():
     found = columns(play(make_trials(1, 1), 0.5), [0])
     assert set(found) == {"status", "split0_status", "split0_attempts", "mean_attempts"}
 
 
-def test_columns_have_a_row_for_each_candidate_asked_for():
+def test_columns_have_an_entry_for_each_requested_candidate():
     trials = play(make_trials(3, 1), 0.1, ValueError("no"), 0.3)
     assert columns(trials, [1, 2])["status"].tolist() == ["failed", "completed"]
 
@@ -206,11 +206,11 @@ def as_sklearn_ranks(means):
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.tuples(STATUSES, SCORES, SCORES), min_size=1, max_size=12))
-def test_ranks_are_those_of_scipy_with_all_that_failed_behind(rows):
-    status = np.array([row[0] for row in rows], dtype=object)
+def test_ranks_are_those_of_scipy_with_all_failed_candidates_last(candidates):
+    status = np.array([candidate[0] for candidate in candidates], dtype=object)
     results = {"status": status}
     for number, name in enumerate(("f1", "r2"), start=1):
-        means = np.array([row[number] for row in rows])
+        means = np.array([candidate[number] for candidate in candidates])
         results |= {
             f"mean_test_{name}": means,
             f"rank_test_{name}": as_sklearn_ranks(means),
@@ -223,7 +223,7 @@ def test_ranks_are_those_of_scipy_with_all_that_failed_behind(rows):
         assert results[f"rank_test_{name}"].dtype == np.int32
 
 
-def test_ranks_of_a_search_in_which_all_is_well_are_scikit_learns_own():
+def test_ranks_of_a_search_without_failures_are_scikit_learns_own():
     ranks = np.array([2, 1], np.int32)
     results = {
         "status": np.array(["completed", "completed"], dtype=object),
@@ -254,15 +254,15 @@ def test_a_failed_candidate_ranks_behind_one_that_could_not_be_worse():
     assert results["rank_test_score"].tolist() == [2, 3, 1]
 
 
-def test_completed_only_drops_the_rows_of_all_others():
+def test_completed_only_drops_all_other_candidates():
     results = {
         "params": [{"a": 0}, {"a": 1}, {"a": 2}, {"a": 3}],
         "param_a": np.ma.masked_array([0, 1, 2, 3], [False, False, False, True]),
         "status": np.array(["failed", "completed", "incomplete", "completed"], dtype=object),
         "mean_test_score": np.arange(4.0),
     }
-    left, rows = completed_only(results)
-    assert rows.tolist() == [1, 3]
+    left, entries = completed_only(results)
+    assert entries.tolist() == [1, 3]
     assert left["params"] == [{"a": 1}, {"a": 3}]
     assert left["mean_test_score"].tolist() == [1.0, 3.0]
     assert left["param_a"].mask.tolist() == [False, True]
@@ -273,16 +273,16 @@ def test_completed_only_drops_the_rows_of_all_others():
 
 def test_completed_only_leaves_a_complete_search_as_it_is():
     results = {"params": [{}, {}], "status": np.array(["completed"] * 2, dtype=object)}
-    left, rows = completed_only(results)
+    left, entries = completed_only(results)
     assert left is results
-    assert rows.tolist() == [0, 1]
+    assert entries.tolist() == [0, 1]
 
 
 def test_completed_only_may_leave_nothing():
     results = {"params": [{}], "status": np.array(["failed"], dtype=object), "x": np.ones(1)}
-    left, rows = completed_only(results)
+    left, entries = completed_only(results)
     assert left["params"] == []
-    assert not len(rows)
+    assert not len(entries)
     assert not len(left["x"])
 
 
@@ -292,7 +292,7 @@ def test_completed_only_may_leave_nothing():
 def make_search(**attributes):
     """A search that has ended, with three candidates."""
     defaults = {
-        "stopped_": "completed",
+        "stop_reason_": "completed",
         "n_splits_": 2,
         "refit": True,
         "time_budget": 9.5,
@@ -367,14 +367,14 @@ def test_the_summary_of_several_metrics_is_by_the_one_of_refit_or_the_first(refi
     assert lines[3].endswith(f"{{'a': {best}}}")
 
 
-def test_the_summary_tells_of_epochs_where_there_are_some():
+def test_the_summary_shows_epochs_where_there_are_any():
     search = make_search()
     search.cv_results_["mean_n_epochs"] = np.array([4.0, 7.25, 1.0])
     assert "   1. 0.75 +- 0.125, 7.2 epochs: {'a': 1}\n" in summary(search, 10)
 
 
 @pytest.mark.parametrize(
-    ("stopped", "text"),
+    ("stop_reason", "text"),
     [
         ("completed", "The search is complete"),
         ("time_budget", "The time budget of 9.5 s ended the search"),
@@ -385,9 +385,9 @@ def test_the_summary_tells_of_epochs_where_there_are_some():
         ("error", "An error ended the search"),
     ],
 )
-def test_the_summary_begins_with_what_ended_the_search(stopped, text):
+def test_the_summary_begins_with_what_ended_the_search(stop_reason, text):
     empty = {"params": [], "status": np.array([], dtype=object)}
-    search = make_search(stopped_=stopped, cv_results_=empty)
+    search = make_search(stop_reason_=stop_reason, cv_results_=empty)
     assert summary(search, 10) == f"{text}: 0 candidates, 2 splits each.\n"
 
 
@@ -395,7 +395,7 @@ def test_the_summary_begins_with_what_ended_the_search(stopped, text):
 
 
 class Scores(ClassifierMixin, BaseEstimator):
-    """Scores what it is told to, and fails or ends everything where it is told to."""
+    """Scores `scores`, unless `fails` is an error to raise."""
 
     def __init__(self, scores=0.5, fails=False):
         self.scores, self.fails = scores, fails
@@ -446,11 +446,11 @@ def test_a_candidate_that_failed_is_last_and_never_the_best(several, error_score
     assert search.histories_ == [[None, None]] * 4
 
 
-def test_an_incomplete_search_tells_of_what_had_ended(capsys):
+def test_an_incomplete_search_reports_what_had_ended(capsys):
     search = GuardedGridSearchCV(
         Scores(), [{"scores": [0.2, 0.95]}, {"scores": [0.4]}], stop_score=0.9, cv=2
     ).fit(X, Y)
-    assert search.stopped_ == "stop_score"
+    assert search.stop_reason_ == "stop_score"
     assert search.cv_results_["params"] == [{"scores": 0.2}, {"scores": 0.95}]
     assert search.cv_results_["status"].tolist() == ["completed", "completed"]
     search.results_summary(n=1)
@@ -462,7 +462,7 @@ def test_an_incomplete_search_tells_of_what_had_ended(capsys):
     )
 
 
-def test_a_search_that_was_interrupted_tells_of_what_had_ended(capsys):
+def test_a_search_that_was_interrupted_reports_what_had_ended(capsys):
     search = GuardedGridSearchCV(
         Scores(), [{"scores": [0.2]}, {"fails": [KeyboardInterrupt("by hand")]}], cv=2
     )
@@ -476,7 +476,7 @@ def test_a_search_that_was_interrupted_tells_of_what_had_ended(capsys):
 
 
 def test_there_is_no_summary_before_fit():
-    with pytest.raises(AttributeError, match="no results before fit"):
+    with pytest.raises(AttributeError, match="needs a fitted search"):
         GuardedGridSearchCV(Scores(), {"scores": [0.2]}).results_summary()
 
 
@@ -506,7 +506,7 @@ def names_another_score(estimator, X, y):
 @pytest.mark.filterwarnings("ignore:One or more of the test scores are non-finite:UserWarning")
 @pytest.mark.parametrize("refit", ["same", "other"])
 @pytest.mark.parametrize("scores", [[0.2, 0.6], [0.6, 0.2]], ids=str)
-def test_a_score_that_one_candidate_has_not_is_nan_there(scores, refit):
+def test_a_score_that_one_candidate_lacks_is_nan_there(scores, refit):
     search = GuardedGridSearchCV(
         Scores(), {"scores": scores}, scoring=names_another_score, refit=refit, cv=2
     ).fit(X, Y)

@@ -17,6 +17,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from skguard import FatalError
 from skguard.model_selection import GuardedGridSearchCV
 from skguard.model_selection._runners import OnBackend, _backend_errors
+from skguard.model_selection._trials import Decision
 from tests.model_selection.outcomes import make_trials, with_score
 
 X, Y = np.random.default_rng(0).normal(size=(2000, 10)), np.arange(2000) % 2
@@ -99,7 +100,7 @@ def test_rules_hold_on_dask_too(tmp_path, cluster):
         assert search.cv_results_["split0_attempts"][2] == 2
         with pytest.raises(FatalError, match="over"):
             search.set_params(estimator__error=FatalError("over")).fit(X, Y)
-    assert search.stopped_ == "fatal_error"
+    assert search.stop_reason_ == "fatal_error"
     assert search.failed_trials_[-1].error == "FatalError"
 
 
@@ -119,7 +120,7 @@ def test_threads_are_used_where_joblib_is_set_to_them(tmp_path):
 
 
 @pytest.mark.parametrize("wrong", [{"isolate": True}, {"trial_timeout": 5}], ids=str)
-def test_workers_of_its_own_are_an_error_on_another_backend(tmp_path, wrong):
+def test_isolate_and_trial_timeout_are_errors_on_another_backend(tmp_path, wrong):
     search = search_of(tmp_path).set_params(n_jobs=2, **wrong)
     with (
         joblib.parallel_config(backend="threading"),
@@ -148,7 +149,7 @@ def test_a_backend_that_fails_again_and_again_ends_the_search_with_its_own_error
     assert Broken.n_rounds == 3
     if sys.version_info >= (3, 11):
         (note,) = caught.value.__notes__
-        assert "failed 3 times in a row. Perhaps one of the candidates 0, 1, 2" in note
+        assert "failed 3 consecutive times. Perhaps one of the candidates 0, 1, 2" in note
 
 
 class EndsOneFitARound(OnBackend):
@@ -158,10 +159,11 @@ class EndsOneFitARound(OnBackend):
             raise OSError("a machine is gone")
 
 
-def test_a_backend_that_fails_again_and_again_may_go_on_while_fits_end():
+def test_a_backend_that_fails_again_and_again_is_retried_while_fits_end():
     trials = make_trials(n_candidates=5, n_splits=2)
-    EndsOneFitARound(2, "2*n_jobs", None, X, Y).run(trials, [])
-    assert {trials.status(candidate) for candidate in trials.rows()} == {"completed"}
+    decision = EndsOneFitARound(2, "2*n_jobs", None, X, Y).run(trials, [])
+    assert decision == Decision()
+    assert {trials.status(candidate) for candidate in trials.started_candidates()} == {"completed"}
 
 
 class Waiting(Marking):
@@ -179,7 +181,7 @@ def test_a_good_score_does_not_wait_for_the_fits_that_run(tmp_path, cluster):
         started = time.monotonic()
         search.set_params(stop_score=4, refit=False).fit(X, Y)
         assert time.monotonic() - started < 10
-    assert search.stopped_ == "stop_score"
+    assert search.stop_reason_ == "stop_score"
     assert search.cv_results_["status"][1] == "not_run"
 
 
@@ -190,5 +192,9 @@ def test_the_number_of_jobs_may_come_from_joblib(tmp_path):
     search = search_of(tmp_path).set_params(scoring=scorer, refit=False)
     with joblib.parallel_config(n_jobs=2):
         search.fit(X, Y)
-    pids = {search.cv_results_[f"split{split}_test_pid"][row] for split in (0, 1) for row in (0, 1)}
+    pids = {
+        search.cv_results_[f"split{split}_test_pid"][number]
+        for split in (0, 1)
+        for number in (0, 1)
+    }
     assert os.getpid() not in pids

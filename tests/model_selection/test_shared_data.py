@@ -1,4 +1,4 @@
-"""What is written once and mapped by many: equal, not copied, and nobody's writes are seen."""
+"""Objects written once and mapped by many processes: equal, not copied, changed in private."""
 
 import dataclasses
 import functools
@@ -92,7 +92,7 @@ BASE = np.arange(60.0).reshape(6, 10)
         np.array([np.nan, np.inf, -0.0]),
     ],
     ids=[
-        "every second row",
+        "every second entry",
         "every third column",
         "backwards",
         "a window",
@@ -175,7 +175,7 @@ FRAME = pd.DataFrame(
         "time": pd.to_datetime(["2020-01-01", "2021-01-01", None]),
         "nullable": pd.array([1, None, 3], dtype="Int64"),
     },
-    index=pd.Index([10, 20, 30], name="row"),
+    index=pd.Index([10, 20, 30], name="key"),
 )
 
 
@@ -189,7 +189,7 @@ FRAME = pd.DataFrame(
         pd.DataFrame(np.arange(12.0).reshape(4, 3)),
         pd.DataFrame(),
     ],
-    ids=["all dtypes", "no rows", "one column", "two indexes", "numbers", "empty"],
+    ids=["all dtypes", "empty frame", "one column", "two indexes", "numbers", "empty"],
 )
 def test_pandas_frames_come_back(frame, round_trip):
     pd.testing.assert_frame_equal(round_trip(frame), frame)
@@ -288,9 +288,9 @@ def test_classes_that_no_module_has_come_back(round_trip):
 
 LOADING = """
 import importlib.util
-spec = importlib.util.spec_from_file_location("shared_data", {module!r})
-shared_data = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(shared_data)
+spec = importlib.util.spec_from_file_location("_shared_data", {module!r})
+_shared_data = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(_shared_data)
 from pathlib import Path
 path = Path({path!r})
 """
@@ -325,14 +325,14 @@ print("read")
 
 def test_functions_and_classes_of_a_main_script_reach_another_process(tmp_path):
     head = LOADING.format(module=_shared_data.__file__, path=str(tmp_path / "of_main.bin"))
-    told = []
+    printed = []
     for script in (WRITER, READER):
         process = subprocess.run(
             [sys.executable, "-c", head + script], capture_output=True, text=True, check=False
         )
         assert process.returncode == 0, process.stderr
-        told.append(process.stdout.strip())
-    assert told == ["", "read"]
+        printed.append(process.stdout.strip())
+    assert printed == ["", "read"]
 
 
 # Memory
@@ -373,10 +373,10 @@ def test_one_process_loads_a_file_once(tmp_path):
     assert _shared_data.load(path) is _shared_data.load(path)
 
 
-def test_the_pickle_in_the_file_holds_no_rows(tmp_path):
-    rows = np.random.default_rng(0).normal(size=(1000, 10))
-    path = _shared_data.write({"X": rows, "y": rows[:, 0].copy()}, tmp_path / "rows.bin")
-    assert path.stat().st_size < rows.nbytes + rows.nbytes / 10 + 2000
+def test_the_pickle_in_the_file_contains_no_arrays(tmp_path):
+    X = np.random.default_rng(0).normal(size=(1000, 10))
+    path = _shared_data.write({"X": X, "y": X[:, 0].copy()}, tmp_path / "X.bin")
+    assert path.stat().st_size < X.nbytes + X.nbytes / 10 + 2000
 
 
 # Writes

@@ -1,4 +1,4 @@
-"""Whatever was written for scikeras goes on working after changing the import."""
+"""Code written for scikeras works after changing the import."""
 
 import keras
 import numpy as np
@@ -17,7 +17,7 @@ from skguard import GuardedKerasBase, GuardedKerasClassifier, GuardedKerasRegres
 
 
 def build_mlp(meta, compile_kwargs, hidden_layer_sizes=(8,), dropout=0.0):
-    """The model function of scikeras's tutorials: it compiles with what it is given."""
+    """The model function of scikeras's tutorials, which compiles with `compile_kwargs`."""
     model = keras.Sequential([keras.Input((meta["n_features_in_"],))])
     for size in hidden_layer_sizes:
         model.add(keras.layers.Dense(size, "relu"))
@@ -42,13 +42,10 @@ def make_classifier(**params):
 
 @pytest.fixture
 def determinism():
-    """Leave TensorFlow's determinism as it was; scikeras may not."""
+    """Restore TensorFlow's determinism, which scikeras may leave changed."""
     was_on = config.is_op_determinism_enabled()
     yield
     (config.enable_op_determinism if was_on else config.disable_op_determinism)()
-
-
-# ---- routed parameters --------------------------------------------------------------------
 
 
 def test_model_parameters_reach_the_model_function(blobs):
@@ -119,7 +116,7 @@ def test_callbacks_in_a_dict_are_reached_by_their_key(blobs):
 
 
 class BatchCounter(keras.callbacks.Callback):
-    """Counts batches in a place that all copies share."""
+    """Counts batches in lists that all copies share."""
 
     fitted, predicted = [], []
 
@@ -152,19 +149,21 @@ def test_fit_and_predict_parameters_go_to_their_own_method(blobs, counter):
     ("where", "fitted", "predicted"),
     [("fit__callbacks", 2, 0), ("predict__callbacks", 0, 2)],
 )
-def test_callbacks_of_one_method_see_that_method_alone(where, fitted, predicted, blobs, counter):
+def test_callbacks_of_one_method_are_called_by_that_method_only(
+    where, fitted, predicted, blobs, counter
+):
     X, y = blobs
     make_classifier(epochs=1, batch_size=30, **{where: counter}).fit(X, y).predict(X)
     assert (len(counter.fitted), len(counter.predicted)) == (fitted, predicted)
 
 
-def test_arguments_of_the_fit_call_are_for_that_fit_alone(blobs):
+def test_arguments_of_the_fit_call_are_for_that_fit_only(blobs):
     estimator = make_classifier()
     assert len(estimator.fit(*blobs, epochs=3).history_["loss"]) == 3
     assert len(estimator.fit(*blobs).history_["loss"]) == 2
 
 
-def test_a_batch_size_of_minus_one_is_all_rows(blobs, counter):
+def test_a_batch_size_of_minus_one_is_all_samples(blobs, counter):
     make_classifier(epochs=1, batch_size=-1, callbacks=counter).fit(*blobs)
     assert counter.fitted == [0]
 
@@ -172,9 +171,6 @@ def test_a_batch_size_of_minus_one_is_all_rows(blobs, counter):
 def test_compile_parameters_reach_compile(blobs):
     model = make_classifier(compile__run_eagerly=True, epochs=1).fit(*blobs).model_
     assert model.run_eagerly
-
-
-# ---- what a model function may ask for ----------------------------------------------------
 
 
 def test_meta_describes_the_data(blobs):
@@ -204,14 +200,11 @@ def test_params_are_all_parameters(blobs):
     assert estimator.fit(*blobs).model_.layers[0].units == 7
 
 
-def test_the_old_name_build_fn_still_works_and_says_so(blobs):
+def test_the_former_name_build_fn_works_with_a_warning(blobs):
     estimator = GuardedKerasClassifier(build_fn=build_mlp, verbose=0)
     with pytest.warns(FutureWarning, match="build_fn is the old name of model"):
         estimator.fit(*blobs)
     assert estimator.predict(blobs[0]).shape == (60,)
-
-
-# ---- partial_fit, warm_start, initialize --------------------------------------------------
 
 
 def test_partial_fit_trains_one_more_epoch_each_time(blobs):
@@ -223,14 +216,14 @@ def test_partial_fit_trains_one_more_epoch_each_time(blobs):
     assert estimator.model_ is model
 
 
-def test_partial_fit_is_told_of_classes_that_come_later(blobs):
+def test_partial_fit_accepts_the_classes_of_later_calls(blobs):
     X, y = blobs
     estimator = make_classifier().partial_fit(X[:40], y[:40], classes=[0, 1, 2])
     estimator.partial_fit(X[40:], y[40:])
     assert estimator.predict_proba(X).shape == (60, 3)
 
 
-def test_warm_start_goes_on_with_the_same_model(blobs):
+def test_warm_start_continues_with_the_same_model(blobs):
     estimator = make_classifier(warm_start=True)
     model = estimator.fit(*blobs).model_
     steps = int(model.optimizer.iterations)
@@ -238,7 +231,7 @@ def test_warm_start_goes_on_with_the_same_model(blobs):
     assert int(model.optimizer.iterations) == 2 * steps
 
 
-def test_without_warm_start_a_fit_builds_anew(blobs):
+def test_without_warm_start_a_fit_builds_a_new_model(blobs):
     estimator = make_classifier()
     model = estimator.fit(*blobs).model_
     assert estimator.fit(*blobs).model_ is not model
@@ -258,9 +251,6 @@ def test_initialize_predicts_with_the_weights_of_a_trained_model(blobs):
     trained = make_classifier().fit(X, y)
     estimator = GuardedKerasClassifier(trained.model_, verbose=0).initialize(X, y)
     assert np.array_equal(estimator.predict_proba(X), trained.predict_proba(X))
-
-
-# ---- several outputs, several inputs ------------------------------------------------------
 
 
 class TwoTargets(BaseEstimator, TransformerMixin):
@@ -337,15 +327,12 @@ def test_a_model_with_two_inputs_and_its_own_feature_encoder(line):
     assert clone(estimator).fit(X, y).score(X, y) == estimator.score(X, y)
 
 
-# ---- weights, sparse rows -----------------------------------------------------------------
-
-
-def test_class_weights_are_weights_of_the_rows(blobs):
+def test_class_weights_are_weights_of_the_samples(blobs):
     X, y = blobs
     by_class = make_classifier(class_weight={0: 1.0, 1: 3.0, 2: 0.5}).fit(X, y)
-    by_row = make_classifier().fit(X, y, sample_weight=np.array([1.0, 3.0, 0.5])[y])
+    by_sample = make_classifier().fit(X, y, sample_weight=np.array([1.0, 3.0, 0.5])[y])
     unweighted = make_classifier().fit(X, y)
-    assert by_class.history_ == by_row.history_ != unweighted.history_
+    assert by_class.history_ == by_sample.history_ != unweighted.history_
 
 
 def test_balanced_class_weights_find_a_rare_class(rng):
@@ -364,13 +351,10 @@ def test_balanced_class_weights_find_a_rare_class(rng):
 @pytest.mark.parametrize(
     "kind", [scipy.sparse.csr_matrix, scipy.sparse.csr_array], ids=lambda kind: kind.__name__
 )
-def test_sparse_rows_give_what_dense_rows_give(kind, blobs):
+def test_sparse_samples_give_the_numbers_of_dense_samples(kind, blobs):
     X, y = blobs
     dense, sparse = make_classifier().fit(X, y), make_classifier().fit(kind(X), y)
     assert np.allclose(dense.predict_proba(X), sparse.predict_proba(kind(X)), atol=1e-5)
-
-
-# ---- subclasses ---------------------------------------------------------------------------
 
 
 class MLPClassifier(GuardedKerasClassifier):
@@ -426,7 +410,7 @@ def test_a_subclass_with_its_own_init_is_searched(blobs):
 
 
 class AutoEncoder(GuardedKerasBase, TransformerMixin):
-    """The transformer of scikeras's tutorial: its halves share layers with the whole."""
+    """The transformer of scikeras's tutorial, whose halves share layers with the whole."""
 
     def _keras_build_fn(self, encoding_dim, meta):
         n_features = meta["n_features_in_"]
@@ -501,9 +485,6 @@ def test_an_autoencoder_is_a_step_of_a_pipeline(line):
     assert np.isfinite(cross_val_score(pipeline, X, y, cv=2, error_score="raise")).all()
 
 
-# ---- the same numbers ---------------------------------------------------------------------
-
-
 def build_for_numbers(meta):
     model = keras.Sequential(
         [
@@ -546,9 +527,6 @@ def test_a_seeded_fit_has_the_numbers_of_keras_alone(engine, shuffle, line, dete
     assert all(map(np.array_equal, ours.model_.get_weights(), model.get_weights()))
 
 
-# ---- searches over a model function that compiles its model -------------------------------
-
-
 def build_regressor(neurons=64, learning_rate=0.01):
     model = keras.Sequential(
         [
@@ -567,7 +545,7 @@ def build_regressor_of(neurons, learning_rate):
 
 
 class LambdaCallback(keras.callbacks.Callback):
-    """Hands its model and epochs on to another callback."""
+    """Forwards its model and epochs to another callback."""
 
     def __init__(self, callback):
         super().__init__()

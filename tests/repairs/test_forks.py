@@ -1,7 +1,7 @@
-"""Processes that were forked: an error at once where TensorFlow would hang.
+"""Forked processes in which TensorFlow would hang raise an error at once.
 
-Each script runs in a fresh process, which forks; what a child does is ended after a while, so
-that one that hangs is a failed test and no more.
+Each script runs in a new process, which forks. Children that hang are killed after a time limit,
+so that they fail their test only.
 """
 
 import json
@@ -18,7 +18,7 @@ from skguard.exceptions import ForkedProcessError
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 
-SECONDS = 5.0  # within which a child has to say that it cannot go on
+SECONDS = 5.0  # the time limit within which a child has to raise
 
 COMMON = """
 import json, os, pickle, select, signal, sys, time, warnings
@@ -27,7 +27,7 @@ import numpy as np
 results = {}
 
 def in_child(act, limit=60):
-    "What `act` did in a forked process: its error or value, and the seconds that it took."
+    "Return the value or error of `act` in a forked process, and the seconds that it took."
     reader, writer = os.pipe()
     started = time.monotonic()
     sys.stdout.flush()
@@ -71,7 +71,7 @@ y = np.arange(40) % 2
 def run_script(script, folder):
     path = folder / "script.py"
     path.write_text(COMMON + textwrap.dedent(script) + "\nprint(json.dumps(results))\n")
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": str(root)}
     done = subprocess.run(
         [sys.executable, "-W", "ignore", str(path)],
@@ -83,8 +83,6 @@ def run_script(script, folder):
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
 
-
-# ---- after TensorFlow's first use -------------------------------------------------------------
 
 AFTER_USE = """
 import functools, multiprocessing
@@ -198,36 +196,34 @@ ACTIONS = [
 
 @pytest.fixture(scope="module")
 def after_use(tmp_path_factory):
-    """What children of a process that has fitted do."""
+    """Values and errors of the children of a process that has fitted."""
     return run_script(AFTER_USE, tmp_path_factory.mktemp("after"))
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-def test_a_child_says_at_once_that_it_would_hang(action, after_use):
+def test_a_child_that_would_hang_raises_at_once(action, after_use):
     record = after_use[action]
     assert record["error"] == "ForkedProcessError", record
     assert "loky" in record["message"]
     assert record["seconds"] < SECONDS
 
 
-def test_a_grandchild_says_so_too(after_use):
+def test_a_grandchild_that_would_hang_raises_at_once(after_use):
     error, seconds = after_use["grandchild"]["value"]
     assert error == "ForkedProcessError"
     assert seconds < SECONDS
 
 
-def test_the_parent_goes_on(after_use):
+def test_the_parent_continues_to_fit_and_predict(after_use):
     assert len(after_use["parent"]["value"]) == 40
 
 
-def test_joblib_s_multiprocessing_fails_at_once_after_a_fit(tmp_path):
+def test_the_multiprocessing_backend_of_joblib_raises_at_once_after_a_fit(tmp_path):
     record = run_script(JOBLIB, tmp_path)["joblib"]
     assert record["error"] == "ForkedProcessError", record
     assert "loky" in record["message"]
     assert record["seconds"] < SECONDS
 
-
-# ---- before TensorFlow's first use ------------------------------------------------------------
 
 BEFORE_USE = """
     import skguard
@@ -268,7 +264,7 @@ BEFORE_USE = """
 
 @pytest.fixture(scope="module")
 def before_use(tmp_path_factory):
-    """What children of a process do that has imported TensorFlow and not used it."""
+    """Values and errors of the children of a process that has imported TensorFlow only."""
     return run_script(BEFORE_USE, tmp_path_factory.mktemp("before"))
 
 
@@ -289,19 +285,17 @@ def test_a_grandchild_from_before_the_first_use_trains(before_use):
     assert len(inner["value"][2]) == 40
 
 
-def test_a_grandchild_from_after_its_parent_s_first_use_says_so(before_use):
+def test_a_grandchild_from_after_the_first_use_of_its_parent_raises_at_once(before_use):
     error, seconds = before_use["used in between"]["value"]
     assert error == "ForkedProcessError"
     assert seconds < SECONDS
 
 
-def test_a_parent_trains_after_its_children_and_the_next_child_says_so(before_use):
+def test_a_parent_trains_after_its_children_and_the_next_child_raises(before_use):
     assert before_use["parent"] == [3, 2]
     assert before_use["after"]["error"] == "ForkedProcessError"
     assert before_use["after"]["seconds"] < SECONDS
 
-
-# ---- without this package in the parent -------------------------------------------------------
 
 IMPORTED_LATE = """
     import keras
@@ -311,13 +305,13 @@ IMPORTED_LATE = """
 """
 
 
-def test_a_child_that_imports_this_package_after_the_fork_says_so(tmp_path):
+def test_a_child_that_imports_this_package_after_the_fork_raises(tmp_path):
     record = run_script(IMPORTED_LATE, tmp_path)["late"]
     assert record["error"] == "ForkedProcessError", record
     assert record["seconds"] < 2 * SECONDS  # it imports scikit-learn and more
 
 
-def test_the_error_comes_home_from_a_worker():
+def test_the_error_survives_pickling():
     twin = pickle.loads(pickle.dumps(ForkedProcessError()))
     assert type(twin) is ForkedProcessError
     assert str(twin) == str(ForkedProcessError())

@@ -1,4 +1,4 @@
-"""The private parts of Keras that the engine uses are where they were, or it does without."""
+"""Private parts of Keras that the engine uses are where it expects them, or not needed."""
 
 import keras
 import numpy as np

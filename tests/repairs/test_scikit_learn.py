@@ -31,7 +31,7 @@ X, Y = np.arange(20.0).reshape(10, 2), np.arange(10) % 2
         ("_format_results", ["self", "candidate_params", "n_splits", "out", "more_results"]),
     ],
 )
-def test_the_methods_of_a_search_take_what_they_took(method, parameters):
+def test_the_methods_of_a_search_have_their_signatures(method, parameters):
     assert list(inspect.signature(getattr(repairs.BaseSearchCV, method)).parameters) == parameters
 
 
@@ -68,12 +68,13 @@ def fit_and_score(estimator, **kwargs):
 
 
 def test_fitting_and_scoring_returns_scores_and_times():
-    result = fit_and_score(LogisticRegression())
+    fitted, result = fit_and_score(LogisticRegression())
+    assert hasattr(fitted, "coef_")
     assert {"test_scores", "train_scores", "fit_time", "score_time"} <= result.keys()
     assert isinstance(result["test_scores"], float)
 
 
-def test_what_fit_raises_goes_through():
+def test_an_error_of_fit_is_raised():
     class Raising(BaseEstimator):
         def fit(self, X, y):
             raise ZeroDivisionError("in fit")
@@ -85,7 +86,7 @@ def test_what_fit_raises_goes_through():
         fit_and_score(Raising())
 
 
-def test_the_scorer_is_called_with_the_fitted_estimator_for_the_test_rows_first():
+def test_the_scorer_is_called_with_the_fitted_estimator_for_the_test_samples_first():
     calls = []
 
     def scorer(estimator, X, y):
@@ -133,7 +134,7 @@ def test_several_scorers_share_their_predictions_and_keep_their_errors():
 
 
 class OwnScorer:
-    """A user's scorer with names that scikit-learn's own have, and wishes for metadata."""
+    """A user's scorer with attribute names of scikit-learn's own, that requests metadata."""
 
     __slots__ = ("_score",)
 
@@ -151,7 +152,7 @@ class OwnScorer:
         return request
 
 
-def test_a_scorer_of_the_users_own_keeps_what_it_says_of_itself():
+def test_a_custom_scorer_keeps_its_attributes():
     with sklearn.config_context(enable_metadata_routing=True):
         search = GridSearchCV(LogisticRegression(), {}, scoring={"own": OwnScorer()}, refit=False)
         scorer, _ = search._get_scorers()
@@ -202,7 +203,7 @@ def test_a_backend_in_a_worker_is_known_as_nested():
     assert inside.is_nested
 
 
-def test_fit_params_of_every_row_are_made_indexable():
+def test_fit_params_with_one_value_per_sample_are_made_indexable():
     checked = repairs.check_fit_params(X, {"weight": list(range(10)), "other": "text"})
     assert checked["other"] == "text"
     assert len(checked["weight"]) == 10

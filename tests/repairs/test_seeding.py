@@ -1,4 +1,4 @@
-"""One seed gives the same numbers everywhere, and no stream is left changed."""
+"""One seed gives the same numbers everywhere, and every random stream is restored."""
 
 import os
 import pickle
@@ -46,7 +46,7 @@ def make_noisy(**params):
 
 
 def numbers_of(estimator):
-    """What a fit came to: every value of the history, every weight."""
+    """Return every value of the history and every weight of a fit."""
     history = [np.array(estimator.history_[name]) for name in sorted(estimator.history_)]
     return history + estimator.model_.get_weights()
 
@@ -78,7 +78,7 @@ def noisy():
 
 @pytest.fixture
 def determinism():
-    """Leave TensorFlow's determinism as it was, whatever a test does with it."""
+    """Restore TensorFlow's determinism after a test that changes it."""
     was_on = config.is_op_determinism_enabled()
     yield
     (config.enable_op_determinism if was_on else config.disable_op_determinism)()
@@ -93,9 +93,6 @@ class FailsAtTheEnd(keras.callbacks.Callback):
         keras.random.uniform(())
         tf.random.uniform(())
         raise RuntimeError("this fit fails")
-
-
-# ---- what random_state may be -------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -122,7 +119,7 @@ def test_none_and_integers_are_seeds(given, seed):
     [-1, 2**32, 1.5, "0", np.float64(1), [1], np.random.default_rng(0), float("nan")],
     ids=lambda value: type(value).__name__,
 )
-def test_anything_else_is_an_error_before_training(value, blobs):
+def test_any_other_random_state_raises_before_training(value, blobs):
     estimator = make_noisy(random_state=value)
     with pytest.raises(ValueError, match=r"random_state=.* is not a seed\. Pass None"):
         estimator.fit(*blobs)
@@ -166,9 +163,6 @@ def test_derived_seeds_differ_and_repeat():
     assert seeding.derive(None, 4) is None
 
 
-# ---- same seed, same numbers --------------------------------------------------------------
-
-
 def test_a_second_fit_gives_the_same_numbers(blobs, noisy):
     first = numbers_of(noisy.fit(*blobs))
     assert same(numbers_of(noisy.fit(*blobs)), first)
@@ -181,7 +175,7 @@ def test_a_clone_gives_the_same_numbers_before_and_after_a_fit(blobs, noisy):
     assert same(numbers_of(clone(noisy).fit(*blobs)), first)
 
 
-def test_what_was_fitted_in_between_does_not_matter(blobs, line, noisy):
+def test_a_fit_gives_the_same_numbers_whatever_was_fitted_in_between(blobs, line, noisy):
     first = numbers_of(noisy.fit(*blobs))
     make_noisy(random_state=8).fit(*blobs)
     make_noisy(random_state=None).fit(*blobs)
@@ -194,7 +188,7 @@ def test_what_was_fitted_in_between_does_not_matter(blobs, line, noisy):
 @pytest.mark.parametrize(
     "draw", [draw_python, draw_numpy, draw_keras, draw_tensorflow], ids=lambda f: f.__name__[5:]
 )
-def test_what_a_callback_draws_repeats(draw, blobs, noisy):
+def test_a_callback_draws_the_same_numbers_in_every_fit(draw, blobs, noisy):
     drawn = []
     watch = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: drawn.append(draw()))
     for _ in range(2):
@@ -252,8 +246,8 @@ def test_threads_give_the_same_numbers_as_one(blobs):
         assert same(numbers_of(other), one)
 
 
-def test_epochs_of_partial_fit_have_orders_of_their_own_and_repeat():
-    rows = np.arange(40, dtype="float32").reshape(-1, 1)
+def test_every_epoch_of_partial_fit_has_another_order_that_repeats():
+    samples = np.arange(40, dtype="float32").reshape(-1, 1)
 
     def orders():
         seen = []
@@ -271,12 +265,12 @@ def test_epochs_of_partial_fit_have_orders_of_their_own_and_repeat():
             random_state=3,
         )
         for _ in range(3):
-            estimator.partial_fit(rows, rows.ravel())
+            estimator.partial_fit(samples, samples.ravel())
         return seen
 
     first = orders()
     assert len(first) == 3
-    assert all(sorted(order) == rows.ravel().tolist() for order in first)
+    assert all(sorted(order) == samples.ravel().tolist() for order in first)
     assert first[0] != first[1] != first[2] != first[0]
     assert orders() == first
 
@@ -288,9 +282,6 @@ def test_partial_fit_repeats_bit_for_bit(blobs, noisy):
             estimator.partial_fit(*blobs, classes=np.unique(blobs[1]))
     assert len(noisy.history_["loss"]) == 3
     assert same(numbers_of(noisy), numbers_of(twin))
-
-
-# ---- nothing global is left changed -------------------------------------------------------
 
 
 STREAMS = pytest.mark.parametrize(
@@ -310,14 +301,14 @@ def stream_around(draw, between):
 
 
 @STREAMS
-def test_a_seeded_fit_leaves_every_stream_where_it_was(draw, blobs):
+def test_a_seeded_fit_restores_every_stream(draw, blobs):
     undisturbed = stream_around(draw, lambda: None)
     assert undisturbed[0] != undisturbed[1] != undisturbed[2]
     assert stream_around(draw, lambda: make_noisy().fit(*blobs)) == undisturbed
 
 
 @STREAMS
-def test_a_fit_that_fails_leaves_every_stream_where_it_was(draw, blobs):
+def test_a_fit_that_fails_restores_every_stream(draw, blobs):
     def fail():
         with pytest.raises(RuntimeError, match="this fit fails"):
             make_noisy(callbacks=FailsAtTheEnd).fit(*blobs)
@@ -326,7 +317,7 @@ def test_a_fit_that_fails_leaves_every_stream_where_it_was(draw, blobs):
 
 
 @STREAMS
-def test_a_model_function_that_fails_leaves_every_stream_where_it_was(draw, blobs):
+def test_a_model_function_that_fails_restores_every_stream(draw, blobs):
     def build():
         draw()
         raise RuntimeError("no model today")
@@ -339,7 +330,7 @@ def test_a_model_function_that_fails_leaves_every_stream_where_it_was(draw, blob
 
 
 @STREAMS
-def test_copying_an_estimator_that_holds_a_model_leaves_every_stream_where_it_was(draw):
+def test_copying_an_estimator_that_holds_a_model_restores_every_stream(draw):
     model = build_noisy({"X_shape_": (60, 4), "n_classes_": 3})
     estimator = GuardedKerasClassifier(model, loss="sparse_categorical_crossentropy", verbose=0)
 
@@ -351,7 +342,7 @@ def test_copying_an_estimator_that_holds_a_model_leaves_every_stream_where_it_wa
 
 
 @STREAMS
-def test_predicting_leaves_every_stream_where_it_was(draw, blobs, noisy):
+def test_predicting_restores_every_stream(draw, blobs, noisy):
     noisy.fit(*blobs)
     undisturbed = stream_around(draw, lambda: None)
     assert stream_around(draw, lambda: noisy.predict(blobs[0])) == undisturbed
@@ -374,7 +365,7 @@ def test_determinism_is_off_again_after_a_seeded_fit(blobs, noisy, determinism):
     assert not config.is_op_determinism_enabled()
 
 
-def test_unseeded_work_goes_on_after_a_seeded_fit(blobs, noisy, determinism):
+def test_unseeded_operations_run_after_a_seeded_fit(blobs, noisy, determinism):
     X, y = blobs
     config.disable_op_determinism()
     noisy.fit(X, y)
@@ -394,7 +385,7 @@ def test_determinism_is_off_again_after_a_fit_that_fails(blobs, determinism):
     assert not config.is_op_determinism_enabled()
 
 
-def test_determinism_stays_on_where_the_caller_wants_it(blobs, noisy, determinism):
+def test_determinism_stays_on_if_the_caller_enabled_it(blobs, noisy, determinism):
     config.enable_op_determinism()
     noisy.fit(*blobs)
     assert config.is_op_determinism_enabled()
@@ -411,7 +402,7 @@ def test_determinism_is_on_while_a_seeded_fit_trains(blobs, determinism):
     assert seen == [True, False]
 
 
-def test_the_environment_is_as_it_was(blobs, noisy):
+def test_a_fit_leaves_the_environment_variables_unchanged(blobs, noisy):
     before = dict(os.environ)
     noisy.fit(*blobs)
     with pytest.raises(RuntimeError, match="this fit fails"):
@@ -419,10 +410,7 @@ def test_the_environment_is_as_it_was(blobs, noisy):
     assert dict(os.environ) == before
 
 
-# ---- releases that hide their streams -----------------------------------------------------
-
-
-def test_this_release_lets_every_stream_be_restored():
+def test_every_stream_can_be_restored_with_the_installed_releases():
     assert seeding.restorable() == {"keras": True, "tensorflow": True, "determinism": True}
 
 
@@ -434,7 +422,7 @@ def test_this_release_lets_every_stream_be_restored():
         ("tensorflow.python.framework.config", "determinism"),
     ],
 )
-def test_a_release_that_moved_a_stream_still_fits_by_seed(
+def test_fits_are_seeded_also_if_a_release_moves_a_stream(
     module, stream, blobs, noisy, monkeypatch
 ):
     monkeypatch.setitem(sys.modules, module, None)
@@ -450,12 +438,9 @@ def test_a_release_that_moved_a_stream_still_fits_by_seed(
         assert all(map(compare, numbers_of(again.fit(*blobs)), first))
 
 
-# ---- TensorFlow's kernels -----------------------------------------------------------------
-
-
 @pytest.fixture
 def clears(monkeypatch):
-    """The times that TensorFlow's kernels were thrown away."""
+    """A list with an item for each time that TensorFlow's kernels were discarded."""
     context = seeding._eager_context()
     cleared, clear = [], context.clear_kernel_cache
 
@@ -468,7 +453,7 @@ def clears(monkeypatch):
     return cleared
 
 
-def test_seeding_keeps_kernels_where_no_operation_kept_its_place_in_a_stream(clears):
+def test_seeding_keeps_kernels_if_no_operation_kept_its_place_in_a_stream(clears):
     for _ in range(2):
         with seeding.seeded(0):
             keras.random.normal((2,))

@@ -1,42 +1,56 @@
-"""What TensorFlow keeps of models that are gone.
+"""Removal of what TensorFlow keeps of models that no longer exist.
 
-Kernels: one for every operation that was run eagerly, by its settings. The name of a variable
-is one of them, and each function that was traced is an operation of its own, so every new model
-leaves some, for the life of the process. They are dropped here once they have become many;
-the graphs in the store are optimized anew at their next call then, in about 0.2 s.
+Kernels
+    TensorFlow caches one for every operation that was run eagerly, by its attributes. The name of
+    a variable is one of them, and each traced function is an operation, so every new model adds
+    some, for the life of the process. They are dropped here once there are many; the graphs in
+    the cache are then optimized again at their next call, in about 0.2 s.
+    https://github.com/tensorflow/tensorflow/issues/62854
 
-Gradients: every trace of an optimizer's update registers the gradient of the sum over replicas,
-which nobody asks for and which holds the whole graph.
+Gradients
+    Every trace of an optimizer's update registers the gradient of the sum over replicas, which
+    is never used and which keeps the whole graph alive.
+
+Both are in private modules of TensorFlow (2.18 to 2.21); where a release has moved them, nothing
+is removed.
 """
 
 from __future__ import annotations
 
+import enum
 import sys
 import threading
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["drop_gradients", "note"]
+__all__ = ["Residue", "drop_gradients", "note"]
 
-# What was measured for small models, in bytes.
-_BYTES = {"variable": 20_000, "graph": 2_000_000, "Keras's own training": 5_000_000}
+
+class Residue(enum.Enum):
+    """Causes of memory that stays in use; the value is its size in bytes, for small models."""
+
+    VARIABLE = 20_000
+    GRAPH = 2_000_000
+    TRAINING_BY_KERAS = 5_000_000
+
+
 _MAX_BYTES = 20_000_000
 
 _lock = threading.Lock()
 _noted = 0
 
 
-def note(kind: str, n: int = 1) -> None:
-    """Count what was left behind, and drop all of it when it is too much.
+def note(residue: Residue, n: int = 1) -> None:
+    """Count what stays in use, and free all of it if it is too much.
 
     Parameters
     ----------
-    kind : {"variable", "graph", "Keras's own training"}
+    residue : Residue
     n : int, default=1
     """
     global _noted
     with _lock:
-        _noted += n * _BYTES[kind]
+        _noted += n * residue.value
         if _noted < _MAX_BYTES:
             return
         _noted = 0
@@ -44,7 +58,7 @@ def note(kind: str, n: int = 1) -> None:
 
 
 def _clear() -> Callable[[], None]:
-    """What drops the kernels, in this release of TensorFlow."""
+    """Return the function that drops the kernels in this release of TensorFlow."""
     if "tensorflow" not in sys.modules:
         return _nothing
     try:
@@ -56,11 +70,11 @@ def _clear() -> Callable[[], None]:
 
 
 def _nothing() -> None:
-    """They stay."""
+    """Drop no kernels."""
 
 
 def drop_gradients() -> None:
-    """Forget the registered gradients of sums over replicas."""
+    """Unregister the gradients of sums over replicas."""
     registered = _registered_gradients()
     for name in [n for n in registered if n.startswith("CustomGradient-")]:
         if "all_reduce" in _names_within(registered[name].get("type")):
@@ -68,7 +82,7 @@ def drop_gradients() -> None:
 
 
 def _registered_gradients() -> dict[str, Any]:
-    """Where TensorFlow keeps them, or nothing where a release has moved it."""
+    """Return TensorFlow's registry, or an empty dict if a release has moved it."""
     if "tensorflow" not in sys.modules:
         return {}
     try:
@@ -80,7 +94,7 @@ def _registered_gradients() -> dict[str, Any]:
 
 
 def _names_within(function: Any, depth: int = 2) -> str:
-    """The names of the functions that a function closes over."""
+    """Return the names of the functions in the closure of a function, joined."""
     names = ""
     for cell in getattr(function, "__closure__", None) or ():
         inner = cell.cell_contents

@@ -1,29 +1,30 @@
-"""One graph that trains and evaluates, for a batch, an epoch or many epochs at a call."""
+"""Traced graphs that train and evaluate a model: one batch, or many epochs, per call."""
 
 from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from skguard._engine.selection import UnsuitableError
+from skguard._engine.protocol import EpochCall, EpochResult, UnsuitableError
 from skguard._engine.tensorflow.cache import Graph, variables_of
-from skguard._engine.tensorflow.dataset import Rows
+from skguard._engine.tensorflow.dataset import TensorDataset
 
-__all__ = ["BatchesGraph", "EpochsGraph", "EpochsResult", "TrainingGraph"]
+__all__ = ["BatchesGraph", "EpochsGraph", "FitData", "TrainingGraph"]
 
-# Operations that draw from a stream of their own, which another graph would draw otherwise.
+# Words in the names of operations that use TensorFlow's global random stream. Their seeds depend on
+# the number of operations in the graph, so that another graph draws other numbers.
 _RANDOM = ("Random", "Multinomial", "TruncatedNormal", "Poisson")
 
 
 @dataclasses.dataclass
 class _Logs:
-    """How a dict of metric values travels out of a graph: one vector for each dtype."""
+    """Layout of the values of metrics in the outputs of a graph: one vector per dtype."""
 
     names: list[str] = dataclasses.field(default_factory=list)
     shapes: list[tuple[int, ...]] = dataclasses.field(default_factory=list)
@@ -33,7 +34,7 @@ class _Logs:
     def like(cls, logs: dict[str, tf.Tensor]) -> _Logs:
         shapes = [value.shape for value in logs.values()]
         if not all(shape.is_fully_defined() for shape in shapes):
-            raise UnsuitableError("a metric's value has no fixed shape")
+            raise UnsuitableError("the shape of a metric's value is unknown")
         return cls(list(logs), [tuple(s) for s in shapes], [v.dtype for v in logs.values()])
 
     @property
@@ -65,7 +66,7 @@ class _Logs:
         return [tf.zeros([self.length(kind)], kind) for kind in self.kinds]
 
     def unpack(self, vectors: Sequence[np.ndarray]) -> dict[str, Any]:
-        """Python floats, as Keras hands them to callbacks; arrays where it does not."""
+        """Return Python floats, as Keras passes them to callbacks, and arrays if not scalar."""
         at = dict.fromkeys(self.kinds, 0)
         by_kind = dict(zip(self.kinds, vectors, strict=True))
         logs: dict[str, Any] = {}
@@ -77,126 +78,124 @@ class _Logs:
         return logs
 
 
-@dataclasses.dataclass(frozen=True)
-class EpochsResult:
-    """What one call of the graph did.
+@dataclasses.dataclass(frozen=True, slots=True)
+class FitData:
+    """The data of a fit, and the sizes of its batches.
 
     Parameters
     ----------
-    train, test : list of dict of str to float
-        The metrics of each epoch; those of an epoch that was not evaluated mean nothing.
-    states : list of ndarray of shape (n_epochs, n_values)
-        Every variable after each epoch, if it was asked for, see `EpochsGraph.restore`.
+    training : TensorDataset
+    validation : TensorDataset or None
+    batch_size, validation_batch_size : int
     """
 
-    train: list[dict[str, Any]]
-    test: list[dict[str, Any]]
-    states: list[np.ndarray]
+    training: TensorDataset
+    validation: TensorDataset | None
+    batch_size: int
+    validation_batch_size: int
+
+    @property
+    def common_sizes(self) -> tuple[int | None, int | None]:
+        """The size of all training and of all validation batches, None if the last is shorter.
+
+        The pipeline of Keras knows the size if it is common, and TensorFlow optimizes for it.
+        """
+        validation = self.validation
+        return (
+            self.training.common_size(self.batch_size),
+            None if validation is None else validation.common_size(self.validation_batch_size),
+        )
+
+    @property
+    def key(self) -> tuple[Hashable, ...]:
+        """Equal for data that one graph can take."""
+        validation_key = None if self.validation is None else self.validation.key
+        return (self.training.key, validation_key, self.common_sizes)
+
+    @property
+    def tensors(self) -> list[tf.Tensor]:
+        """The tensors of the training set, and of the validation set if any."""
+        validation = [] if self.validation is None else self.validation.tensors
+        return [*self.training.tensors, *validation]
 
 
 class TrainingGraph(Graph):
-    """Trains and evaluates a model on rows in memory.
+    """Trains and evaluates a model on samples in memory.
 
     Parameters
     ----------
     model : keras.Model
         Compiled. Its own ``train_step`` and ``test_step`` are traced.
-    rows, held_out : Rows
-        What the graph is traced for: it takes any number of rows of their kind.
-    batch_sizes : tuple of (int or None, int or None)
-        The one size of all batches to train on, and to evaluate, where there is but one.
-        Keras's pipeline knows it then, and TensorFlow optimizes for it.
+    data : FitData
+        An example: the graph takes any data of equal ``key``.
 
     Attributes
     ----------
     runs_epochs : bool
-        Whether it takes more than a batch at a call, and sets metrics back at batch 0.
-        Otherwise whoever calls it sees to both.
-    batch_seconds, evaluation_seconds : float or None
-        What a batch took lately.
+        Whether a call can have more than one batch, with metrics that are reset at batch 0 inside
+        the graph. Otherwise the caller resets them.
+    seconds_per_batch, seconds_per_validation_batch : float or None
+        Recent duration of a batch.
     """
 
     runs_epochs: bool
 
-    def __init__(
-        self,
-        model: keras.Model,
-        rows: Rows,
-        held_out: Rows | None,
-        batch_sizes: tuple[int | None, int | None],
-    ) -> None:
-        self.batch_seconds: float | None = None
-        self.evaluation_seconds: float | None = None
+    def __init__(self, model: keras.Model, data: FitData) -> None:
+        self.seconds_per_batch: float | None = None
+        self.seconds_per_validation_batch: float | None = None
         self._sizes = (1, 1)
-        train_size, test_size = batch_sizes
-        train = _trace_step(model, model.train_step, rows, train_size)
+        size, validation_size = data.common_sizes
+        train = _trace_step(model, model.train_step, data.training, size)
         test = None
-        if held_out is not None:
-            test = _trace_step(model, model.test_step, held_out, test_size)
+        if data.validation is not None:
+            test = _trace_step(model, model.test_step, data.validation, validation_size)
         super().__init__(model, self._functions(model, train, test))
 
     def _functions(self, model: keras.Model, train: _Step, test: _Step | None) -> list[Any]:
         raise NotImplementedError
 
-    def run(
-        self,
-        rows: Rows,
-        held_out: Rows | None,
-        *,
-        orders: np.ndarray,
-        batches: tuple[int, int],
-        batch_size: int,
-        evaluate: Sequence[bool],
-        test_batches: tuple[int, int] = (0, 0),
-        test_batch_size: int = 1,
-        record: bool = False,
-    ) -> EpochsResult:
-        """Run some epochs, or some batches of one.
-
-        Parameters
-        ----------
-        orders : ndarray of shape (n_epochs or 1, n_rows), dtype int32
-            The row of the data that each epoch takes first, second and so on.
-        batches, test_batches : tuple of int
-            The first batch and the one after the last.
-        evaluate : sequence of bool, one for each epoch
-        record : bool, default=False
-            Whether to keep the variables after each epoch.
-        """
+    def run(self, data: FitData, call: EpochCall) -> EpochResult:
+        """Train and evaluate; with ``runs_epochs`` false, one of the two."""
         raise NotImplementedError
 
-    def expect(self, batch_size: int, test_batch_size: int) -> None:
-        """Guess what a batch takes where it has another size than lately: rather too much."""
-        size, test_size = self._sizes
-        if self.batch_seconds:
-            self.batch_seconds *= max(1.0, batch_size / size)
-        if self.evaluation_seconds:
-            self.evaluation_seconds *= max(1.0, test_batch_size / test_size)
-        self._sizes = (batch_size, test_batch_size)
+    def expect(self, batch_size: int, validation_batch_size: int) -> None:
+        """Scale the durations to batches that are larger than the last ones.
 
-    def _measure(self, seconds: float, n_batches: int, n_test_batches: int) -> None:
-        if not n_test_batches:
-            self.batch_seconds = seconds / max(n_batches, 1)
+        Those of smaller batches stay as they are: calls that turn out too short only cost time.
+        """
+        size, validation_size = self._sizes
+        if self.seconds_per_batch:
+            self.seconds_per_batch *= max(1.0, batch_size / size)
+        if self.seconds_per_validation_batch:
+            self.seconds_per_validation_batch *= max(1.0, validation_batch_size / validation_size)
+        self._sizes = (batch_size, validation_batch_size)
+
+    def _measure(self, seconds: float, n_batches: int, n_validation_batches: int) -> None:
+        if not n_validation_batches:
+            self.seconds_per_batch = seconds / max(n_batches, 1)
         elif not n_batches:
-            self.evaluation_seconds = seconds / n_test_batches
-        elif self.batch_seconds and self.evaluation_seconds:
-            expected = n_batches * self.batch_seconds + n_test_batches * self.evaluation_seconds
-            self.batch_seconds *= seconds / expected
-            self.evaluation_seconds *= seconds / expected
+            self.seconds_per_validation_batch = seconds / n_validation_batches
+        elif self.seconds_per_batch and self.seconds_per_validation_batch:
+            expected = (
+                n_batches * self.seconds_per_batch
+                + n_validation_batches * self.seconds_per_validation_batch
+            )
+            self.seconds_per_batch *= seconds / expected
+            self.seconds_per_validation_batch *= seconds / expected
 
 
 class BatchesGraph(TrainingGraph):
-    """Takes one batch at a call, in the function that Keras would call for it.
+    """Runs one batch at a time, in the function that Keras would call for it.
 
-    TensorFlow optimizes what stands in the body of a loop otherwise than the same operations
-    outside of one: oneDNN's kernel for ``x * sigmoid(x)``, say, is found only outside, and its
-    last bit differs. So this is for models of which it is not known that it makes no difference,
-    and for trainings that are over before loops would be worth their while.
+    TensorFlow optimizes the body of a loop differently from the same operations outside of one:
+    oneDNN's kernel for ``x * sigmoid(x)``, for one, is found only outside, and its last bit
+    differs. So this is for models of which it is not known that it makes no difference, and for
+    trainings that are over before tracing the loops would pay.
 
     Attributes
     ----------
     n_batches : int
-        How many it has run.
+        Number of batches that it has run, in all fits.
     """
 
     runs_epochs = False
@@ -206,48 +205,53 @@ class BatchesGraph(TrainingGraph):
         self._train, self._test = train.logs, test.logs if test is not None else None
         functions = [step.function for step in (train, test) if step is not None]
         for function in functions:
-            _check_draws(function)
+            _check_random_operations(function)
         return functions
 
-    def run(
-        self,
-        rows: Rows,
-        held_out: Rows | None,
-        *,
-        orders: np.ndarray,
-        batches: tuple[int, int],
-        batch_size: int,
-        evaluate: Sequence[bool],
-        test_batches: tuple[int, int] = (0, 0),
-        test_batch_size: int = 1,
-        record: bool = False,
-    ) -> EpochsResult:
+    def run(self, data: FitData, call: EpochCall) -> EpochResult:
         started = time.perf_counter()
-        outputs: list[tf.Tensor] = []
-        if evaluate[0] and held_out is not None and self._test is not None:
+        if call.validates[0] and data.validation is not None and self._test is not None:
             logs = self._test
-            order = np.arange(held_out.n_rows, dtype=np.int32)
-            for batch in range(*test_batches):
-                places = order[batch * test_batch_size : (batch + 1) * test_batch_size]
-                outputs = self.functions[1](*held_out.tensors, tf.constant(places))
+            order = np.arange(data.validation.n_samples, dtype=np.int32)
+            outputs = self._run_batches(
+                self.functions[1],
+                data.validation,
+                order,
+                call.validation_batches,
+                data.validation_batch_size,
+            )
         else:
             logs = self._train
-            for batch in range(*batches):
-                places = orders[0, batch * batch_size : (batch + 1) * batch_size]
-                outputs = self.functions[0](*rows.tensors, tf.constant(places))
+            outputs = self._run_batches(
+                self.functions[0], data.training, call.orders[0], call.batches, data.batch_size
+            )
         values = logs.unpack([output.numpy() for output in outputs])
-        n_batches = batches[1] - batches[0]
-        n_test_batches = int(evaluate[0]) * (test_batches[1] - test_batches[0])
-        self.n_batches += n_batches + n_test_batches
-        self._measure(time.perf_counter() - started, n_batches, n_test_batches)
-        return EpochsResult([values], [values], [])
+        n_batches, n_validation_batches = call.n_batches, call.n_validation_batches
+        self.n_batches += n_batches + n_validation_batches
+        self._measure(time.perf_counter() - started, n_batches, n_validation_batches)
+        return EpochResult([values], [values])
+
+    @staticmethod
+    def _run_batches(
+        function: Any,
+        samples: TensorDataset,
+        order: np.ndarray,
+        batches: tuple[int, int],
+        size: int,
+    ) -> list[tf.Tensor]:
+        outputs: list[tf.Tensor] = []
+        for batch in range(*batches):
+            indices = order[batch * size : (batch + 1) * size]
+            outputs = function(*samples.tensors, tf.constant(indices))
+        return outputs
 
 
 class EpochsGraph(TrainingGraph):
-    """Takes a part of an epoch, an epoch or many of them at a call.
+    """Runs a part of an epoch, an epoch or many of them in loops inside the graph.
 
-    For models whose numbers are known to be the same in the body of a loop, see ``proven.py``.
-    An epoch of such a model changes nothing but its variables, and so can be taken back.
+    For models whose numbers are known to be the same in the body of a loop, see
+    ``signatures.py``. An epoch of such a model changes nothing but its variables, which can be
+    recorded and restored.
     """
 
     runs_epochs = True
@@ -255,143 +259,64 @@ class EpochsGraph(TrainingGraph):
     def _functions(self, model: keras.Model, train: _Step, test: _Step | None) -> list[Any]:
         self._train_logs = train.logs
         self._test_logs = test.logs if test is not None else _Logs()
-        variables = variables_of(model)
-        kinds = list(dict.fromkeys(v.dtype for v in variables))
-        self._states = [
-            (kind, [i for i, v in enumerate(variables) if v.dtype == kind]) for kind in kinds
-        ]
-        n_train = len(train.rows.tensors)
+        self._snapshots = _SnapshotLayout.of(model)
+        return [_EpochsTrace(model, train, test, self._snapshots).trace()]
 
-        def over(
-            step: _Step, tensors: Sequence[tf.Tensor], order: tf.Tensor | None, plan: tf.Tensor
-        ) -> list[tf.Tensor]:
-            first, last, size, n_rows = tf.unstack(plan)
-            tf.cond(first == 0, lambda: _reset(model), tf.no_op)
-
-            def body(batch: tf.Tensor) -> tuple[tf.Tensor]:
-                begin, end = batch * size, tf.minimum((batch + 1) * size, n_rows)
-                places = tf.range(begin, end) if order is None else order[begin:end]
-                step.function(*tensors, places)
-                return (batch + 1,)
-
-            tf.while_loop(lambda batch: batch < last, body, [first], parallel_iterations=1)
-            return step.logs.pack(_flat(model.get_metrics_result()))
-
-        def state() -> list[tf.Tensor]:
-            return [
-                tf.concat([tf.reshape(variables[i].value, [-1]) for i in places], axis=0)
-                for _, places in self._states
-            ]
-
-        def run(
-            orders: tf.Tensor,
-            train_plan: tf.Tensor,
-            evaluate: tf.Tensor,
-            test_plan: tf.Tensor,
-            record: tf.Tensor,
-            *tensors: tf.Tensor,
-        ) -> list[tf.Tensor]:
-            n_epochs = tf.shape(evaluate)[0]
-
-            def epoch(at: tf.Tensor, *written: tf.TensorArray) -> tuple[Any, ...]:
-                order = orders[at % tf.shape(orders)[0]]
-                values = over(train, tensors[:n_train], order, train_plan)
-                if test is not None:
-                    values += tf.cond(
-                        evaluate[at],
-                        lambda: over(test, tensors[n_train:], None, test_plan),
-                        test.logs.zeros,
-                    )
-                values += tf.cond(
-                    record, state, lambda: [tf.zeros([0], k) for k, _ in self._states]
-                )
-                return (at + 1, *(w.write(at, v) for w, v in zip(written, values, strict=True)))
-
-            kinds = [*train.logs.kinds, *(test.logs.kinds if test else [])]
-            kinds += [kind for kind, _ in self._states]
-            arrays = [tf.TensorArray(k, n_epochs, infer_shape=False) for k in kinds]
-            _, *written = tf.while_loop(
-                lambda at, *_: at < n_epochs,
-                epoch,
-                [tf.constant(0), *arrays],
-                parallel_iterations=1,
-            )
-            return [array.stack() for array in written]
-
-        integers = tf.int32
-        function = tf.function(run, autograph=False).get_concrete_function(
-            tf.TensorSpec((None, None), integers),
-            tf.TensorSpec((4,), integers),
-            tf.TensorSpec((None,), tf.bool),
-            tf.TensorSpec((4,), integers),
-            tf.TensorSpec((), tf.bool),
-            *train.rows.specs,
-            *(test.rows.specs if test is not None else []),
-        )
-        return [function]
-
-    def run(
-        self,
-        rows: Rows,
-        held_out: Rows | None,
-        *,
-        orders: np.ndarray,
-        batches: tuple[int, int],
-        batch_size: int,
-        evaluate: Sequence[bool],
-        test_batches: tuple[int, int] = (0, 0),
-        test_batch_size: int = 1,
-        record: bool = False,
-    ) -> EpochsResult:
-        test_rows = held_out.n_rows if held_out is not None else 0
-        tensors = [*rows.tensors, *(held_out.tensors if held_out is not None else [])]
+    def run(self, data: FitData, call: EpochCall) -> EpochResult:
+        validation = data.validation
         started = time.perf_counter()
         outputs = self.functions[0](
-            tf.constant(orders),
-            tf.constant([*batches, batch_size, rows.n_rows]),
-            tf.constant(list(evaluate)),
-            tf.constant([*test_batches, test_batch_size, test_rows]),
-            tf.constant(record),
-            *tensors,
+            tf.constant(call.orders),
+            tf.constant([*call.batches, data.batch_size, data.training.n_samples]),
+            tf.constant(list(call.validates)),
+            tf.constant(
+                [
+                    *call.validation_batches,
+                    data.validation_batch_size,
+                    0 if validation is None else validation.n_samples,
+                ]
+            ),
+            tf.constant(call.takes_snapshots),
+            *data.tensors,
         )
         arrays = [output.numpy() for output in outputs]
-        self._measure(
-            time.perf_counter() - started,
-            n_batches=len(evaluate) * (batches[1] - batches[0]),
-            n_test_batches=sum(evaluate) * (test_batches[1] - test_batches[0]),
-        )
+        self._measure(time.perf_counter() - started, call.n_batches, call.n_validation_batches)
+        return self._unpack(arrays, len(call.validates))
+
+    def _unpack(self, arrays: list[np.ndarray], n_epochs: int) -> EpochResult:
         n_train, n_test = len(self._train_logs.kinds), len(self._test_logs.kinds)
-        train, test, states = (
-            arrays[:n_train],
-            arrays[n_train:][:n_test],
-            arrays[n_train + n_test :],
-        )
-        epochs = range(len(evaluate))
-        return EpochsResult(
+        train, test = arrays[:n_train], arrays[n_train:][:n_test]
+        epochs = range(n_epochs)
+        return EpochResult(
             [self._train_logs.unpack([a[e] for a in train]) for e in epochs],
             [self._test_logs.unpack([a[e] for a in test]) for e in epochs] if n_test else [],
-            states,
+            arrays[n_train + n_test :],
         )
 
-    def state_bytes(self) -> int:
-        """What one recorded epoch takes."""
+    def bytes_per_snapshot(self) -> int:
+        """Memory that the state of the variables after one epoch takes."""
         variables = variables_of(self.model)
         return sum(
             int(np.prod(v.shape, dtype=int)) * tf.as_dtype(kind).size
-            for kind, places in self._states
+            for kind, places in self._snapshots.groups
             for v in (variables[i] for i in places)
         )
 
-    def restore(self, states: list[np.ndarray], epoch: int, only: Sequence[Any] = ()) -> None:
-        """Put the model's variables to what they were after an epoch of a recorded run.
+    def restore(
+        self, snapshots: list[np.ndarray], epoch: int, *, only: Sequence[keras.Variable] = ()
+    ) -> None:
+        """Set the model's variables to their values after an epoch of a recorded call.
 
         Parameters
         ----------
+        snapshots : list of ndarray of shape (n_epochs, n_values)
+            Those of an `EpochResult`.
+        epoch : int
         only : sequence of keras.Variable, default=()
-            Which variables; none means all.
+            The variables to set; empty means all.
         """
         variables, wanted = variables_of(self.model), {id(v) for v in only}
-        for (_, places), values in zip(self._states, states, strict=True):
+        for (_, places), values in zip(self._snapshots.groups, snapshots, strict=True):
             at = 0
             for place in places:
                 variable = variables[place]
@@ -401,35 +326,171 @@ class EpochsGraph(TrainingGraph):
                 at += size
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class _SnapshotLayout:
+    """Layout of a model's variables in a snapshot: one vector per dtype.
+
+    Parameters
+    ----------
+    groups : list of (str, list of int)
+        A dtype, and the places of its variables among those of the model.
+    """
+
+    groups: list[tuple[Any, list[int]]]
+
+    @classmethod
+    def of(cls, model: keras.Model) -> _SnapshotLayout:
+        variables = variables_of(model)
+        kinds = list(dict.fromkeys(v.dtype for v in variables))
+        return cls(
+            [(kind, [i for i, v in enumerate(variables) if v.dtype == kind]) for kind in kinds]
+        )
+
+    @property
+    def kinds(self) -> list[Any]:
+        return [kind for kind, _ in self.groups]
+
+    def pack(self, variables: Sequence[keras.Variable]) -> list[tf.Tensor]:
+        return [
+            tf.concat([tf.reshape(variables[i].value, [-1]) for i in places], axis=0)
+            for _, places in self.groups
+        ]
+
+    def nothing(self) -> list[tf.Tensor]:
+        return [tf.zeros([0], kind) for kind in self.kinds]
+
+
+class _EpochsTrace:
+    """Traces the function of an `EpochsGraph`: loops over epochs and over batches.
+
+    Its integer arguments are grouped in vectors, here called plans: the first batch, the one
+    after the last, the batch size and the number of samples.
+    """
+
+    def __init__(
+        self, model: keras.Model, train: _Step, test: _Step | None, snapshots: _SnapshotLayout
+    ) -> None:
+        self._model, self._train, self._test = model, train, test
+        self._snapshots, self._variables = snapshots, variables_of(model)
+
+    def trace(self) -> Any:
+        integers = tf.int32
+        datasets = [step.samples for step in (self._train, self._test) if step is not None]
+        function = tf.function(lambda *arguments: self._run(*arguments), autograph=False)
+        return function.get_concrete_function(
+            tf.TensorSpec((None, None), integers),
+            tf.TensorSpec((4,), integers),
+            tf.TensorSpec((None,), tf.bool),
+            tf.TensorSpec((4,), integers),
+            tf.TensorSpec((), tf.bool),
+            *(spec for dataset in datasets for spec in dataset.specs),
+        )
+
+    def _run(
+        self,
+        orders: tf.Tensor,
+        train_plan: tf.Tensor,
+        validates: tf.Tensor,
+        test_plan: tf.Tensor,
+        takes_snapshots: tf.Tensor,
+        *tensors: tf.Tensor,
+    ) -> list[tf.Tensor]:
+        n_epochs = tf.shape(validates)[0]
+        n_tensors = len(self._train.samples.tensors)
+
+        def epoch(at: tf.Tensor, *written: tf.TensorArray) -> tuple[Any, ...]:
+            order = orders[at % tf.shape(orders)[0]]
+            values = self._run_batches(self._train, tensors[:n_tensors], order, train_plan)
+            if self._test is not None:
+                values += self._validate(validates[at], tensors[n_tensors:], test_plan)
+            values += tf.cond(
+                takes_snapshots,
+                lambda: self._snapshots.pack(self._variables),
+                self._snapshots.nothing,
+            )
+            return (at + 1, *(w.write(at, v) for w, v in zip(written, values, strict=True)))
+
+        arrays = [tf.TensorArray(k, n_epochs, infer_shape=False) for k in self._output_kinds()]
+        _, *written = tf.while_loop(
+            lambda at, *_: at < n_epochs,
+            epoch,
+            [tf.constant(0), *arrays],
+            parallel_iterations=1,
+        )
+        return [array.stack() for array in written]
+
+    def _output_kinds(self) -> list[Any]:
+        test_kinds = [] if self._test is None else self._test.logs.kinds
+        return [*self._train.logs.kinds, *test_kinds, *self._snapshots.kinds]
+
+    def _validate(
+        self, validates: tf.Tensor, tensors: Sequence[tf.Tensor], plan: tf.Tensor
+    ) -> list[tf.Tensor]:
+        test = self._test
+        assert test is not None
+        values: list[tf.Tensor] = tf.cond(
+            validates, lambda: self._run_batches(test, tensors, None, plan), test.logs.zeros
+        )
+        return values
+
+    def _run_batches(
+        self, step: _Step, tensors: Sequence[tf.Tensor], order: tf.Tensor | None, plan: tf.Tensor
+    ) -> list[tf.Tensor]:
+        model = self._model
+        first, end, size, n_samples = tf.unstack(plan)
+        tf.cond(first == 0, lambda: _reset_metrics(model), tf.no_op)
+
+        def body(batch: tf.Tensor) -> tuple[tf.Tensor]:
+            begin, stop = batch * size, tf.minimum((batch + 1) * size, n_samples)
+            indices = tf.range(begin, stop) if order is None else order[begin:stop]
+            step.function(*tensors, indices)
+            return (batch + 1,)
+
+        tf.while_loop(lambda batch: batch < end, body, [first], parallel_iterations=1)
+        return step.logs.pack(_flat(model.get_metrics_result()))
+
+
 @dataclasses.dataclass(frozen=True)
 class _Step:
-    """A traced step on the rows of one batch, and what it returns."""
+    """A traced step on one batch.
+
+    Parameters
+    ----------
+    function : tf.types.experimental.ConcreteFunction
+    samples : TensorDataset
+        An example of the data that it takes.
+    logs : _Logs
+        Layout of its outputs.
+    """
 
     function: Any
-    rows: Rows
+    samples: TensorDataset
     logs: _Logs
 
 
-def _trace_step(model: keras.Model, step: Any, rows: Rows, size: int | None) -> _Step:
+def _trace_step(
+    model: keras.Model, step: Callable[[Any], Any], samples: TensorDataset, size: int | None
+) -> _Step:
     logs = _Logs()
 
     def on_batch(*tensors: tf.Tensor) -> list[tf.Tensor]:
         nonlocal logs
-        *data, places = tensors
-        returned = step(rows.batch(data, tf.ensure_shape(places, [size])))
+        *data, indices = tensors
+        returned = step(samples.batch(data, tf.ensure_shape(indices, [size])))
         if not isinstance(returned, dict):
-            raise UnsuitableError(f"{step.__name__}() returns a {type(returned).__name__}, no dict")
+            name = getattr(step, "__name__", "the step")
+            raise UnsuitableError(f"{name}() returns a {type(returned).__name__}, not a dict")
         # Keras reports a model's metrics at the end of an epoch, unless the step returned
-        # something else: then what the last step returned.
+        # something else: then the values that the last step returned.
         metrics = _flat(model.get_metrics_result())
         values = metrics if metrics.keys() == returned.keys() else _flat(returned)
         logs = _Logs.like(values)
         return logs.pack(values)
 
-    # XLA, where the model asks for it, compiles the step, as it does in Keras.
+    # As in Keras, XLA compiles the step if the model requests it.
     function = tf.function(on_batch, autograph=False, jit_compile=model.jit_compile or None)
-    concrete = function.get_concrete_function(*rows.specs, tf.TensorSpec((None,), tf.int32))
-    return _Step(concrete, rows, logs)
+    concrete = function.get_concrete_function(*samples.specs, tf.TensorSpec((None,), tf.int32))
+    return _Step(concrete, samples, logs)
 
 
 def _flat(logs: dict[str, Any]) -> dict[str, tf.Tensor]:
@@ -442,18 +503,18 @@ def _flat(logs: dict[str, Any]) -> dict[str, tf.Tensor]:
     return flat
 
 
-def _reset(model: keras.Model) -> tf.Operation:
+def _reset_metrics(model: keras.Model) -> tf.Operation:
     model.reset_metrics()
     return tf.no_op()
 
 
-def _check_draws(function: Any) -> None:
+def _check_random_operations(function: Any) -> None:
     definition = function.graph.as_graph_def()
     nodes = [node.op for node in definition.node]
     nodes += [node.op for inner in definition.library.function for node in inner.node_def]
     for op in sorted(set(nodes)):
         if not op.startswith("Stateless") and any(word in op for word in _RANDOM):
             raise UnsuitableError(
-                f"the model draws from TensorFlow's global stream ({op}), which depends on the "
-                "graph around it; keras.random with a SeedGenerator does not"
+                f"the model uses TensorFlow's global random stream ({op}), which depends on the "
+                "whole graph; keras.random with a SeedGenerator does not"
             )

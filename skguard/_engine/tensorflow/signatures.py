@@ -1,20 +1,26 @@
-"""Which models may share a traced graph.
+"""Signatures of models: which models may share a traced graph, and why others may not.
 
-What a layer holds as a number, array or tensor becomes a constant of the graph. Two models
-may share one only if all such constants are equal, and that is known only of what Keras's own
-classes say of themselves in ``get_config()``. So a model has a signature only if it is made of
-nothing but the classes listed here, every one of which has a parity test on a graph traced on
-another model, and holds no function, tensor or object of another origin.
+Tracing turns every number, array and tensor that a layer, loss, metric or optimizer holds into a
+constant of the graph; only variables remain inputs. So two models may share a graph only if all
+these constants are equal. That is known for the classes of Keras listed in `SUPPORTED`, because
+``get_config()`` and the plain attributes of their objects are all that they compute from, and each
+of them has a parity test on a graph that was traced on another model. A model that consists of
+such objects has a signature, and models of equal signatures share their graphs.
+
+A model with anything else has none: a class that is not in the list, a custom layer or loss, a
+function such as a ``Lambda`` layer's, or an array. It has a separate graph, which is traced again
+for each model. To add a class to the list, add a case to ``tests/engine/cases.py`` too.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import numbers
 import re
 import sys
 import types
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import keras
@@ -25,9 +31,9 @@ from skguard import schedules
 from skguard._repairs import keras_internals, seeding
 
 __all__ = [
-    "PROVEN",
-    "UnprovenError",
-    "is_same_in_loops",
+    "SUPPORTED",
+    "NotShareableError",
+    "Sharing",
     "prediction_signature",
     "training_signature",
 ]
@@ -37,7 +43,7 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-PROVEN: dict[str, frozenset[str]] = {
+SUPPORTED: dict[str, frozenset[str]] = {
     "layers": _words(
         """
         Activation Add Average AveragePooling1D AveragePooling2D BatchNormalization
@@ -82,7 +88,9 @@ PROVEN: dict[str, frozenset[str]] = {
         PolynomialDecay
         """
     ),
-    "skguard.schedules": _words("CosineDecay Cyclical ExponentialDecay OneCycle StepDecay"),
+    "skguard.schedules": _words(
+        "Cyclical EpochCosineDecay EpochExponentialDecay OneCycle StepDecay"
+    ),
     "regularizers": _words("L1L2 L2"),
     "constraints": _words("MaxNorm MinMaxNorm NonNeg UnitNorm"),
     "initializers": _words(
@@ -100,7 +108,7 @@ PROVEN: dict[str, frozenset[str]] = {
         """
     ),
 }
-"""For each part of Keras, what is known to compute alike in the graph of another model."""
+"""Names of the supported classes, and functions, of each part of Keras and of ``skguard``."""
 
 _KINDS: dict[str, type] = {
     "layers": keras.layers.Layer,
@@ -113,29 +121,114 @@ _KINDS: dict[str, type] = {
     "initializers": keras.initializers.Initializer,
 }
 
+# One and many, as messages name them.
+_NOUNS = {
+    "layers": ("layer", "layers"),
+    "losses": ("loss", "losses"),
+    "metrics": ("metric", "metrics"),
+    "optimizers": ("optimizer", "optimizers"),
+    "optimizers.schedules": ("learning-rate schedule", "learning-rate schedules"),
+    "skguard.schedules": ("learning-rate schedule", "learning-rate schedules"),
+    "regularizers": ("regularizer", "regularizers"),
+    "constraints": ("constraint", "constraints"),
+    "initializers": ("initializer", "initializers"),
+    "activations": ("activation", "activations"),
+}
+
 _POLICIES = {"float32", "float64", "float16", "bfloat16", "mixed_float16", "mixed_bfloat16"}
 
-# Parts of Keras's and TensorFlow's own bookkeeping, which no graph reads.
-_OWN_MODULES = ("keras.src.", "tensorflow.python.trackable", "tensorflow.python.distribute")
+# Modules of objects that Keras and TensorFlow keep for bookkeeping, which no graph reads.
+_BOOKKEEPING = ("keras.src.", "tensorflow.python.trackable", "tensorflow.python.distribute")
+_STANDARD_LIBRARY = ("inspect", "weakref", "builtins")
 
 _PLAIN = (type(None), str, bytes, numbers.Number, np.generic, tf.DType, tf.TensorShape)
-
 
 # Arrays that follow from the config of the object that holds them, and become no tensors.
 _FROM_CONFIG = {("AUC", "_thresholds")}
 
+# Attributes that compile() and fit() set on a model. These are looked at on their own, or are not
+# read by graphs.
+_COMPILED = {
+    "optimizer",
+    "loss",
+    "_compile_loss",
+    "_compile_metrics",
+    "_loss_tracker",
+    "_compile_config",
+    "train_function",
+    "test_function",
+    "predict_function",
+    "history",
+    "_compiled_trainable_state",
+}
 
-class UnprovenError(Exception):
-    """A model that shares its graphs with no other; the message says why, in a clause."""
+# Attributes of layers and other objects that no graph reads (keras 3.8 to 3.15).
+_IGNORED = {
+    "_inbound_nodes",  # connections between layers, which the config has too
+    "_outbound_nodes",
+    "_tracker",
+    "_tracked",
+    "_auto_config",
+    "name",
+    "_path",
+    "_parent_path",
+    "built",
+    "_called",
+    "build",  # wrapped by Keras, and no longer called
+    "quantize",
+    "seed",  # a variable has been made of it
+    "_trainable_variables_indices",
+}
+
+
+class NotShareableError(Exception):
+    """Raised if a model cannot share its graphs with others; the message is a clause."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Sharing:
+    """Whether, and with which other models, a model shares its graphs.
+
+    Parameters
+    ----------
+    signature : str or None
+        Equal for models that share graphs; None for a model that shares none.
+    obstacle : str or None
+        The reason for None, in a clause.
+    """
+
+    signature: str | None
+    obstacle: str | None = None
+
+    @classmethod
+    def of(cls, describe: Callable[[keras.Model], str], model: keras.Model) -> Sharing:
+        """Describe a model by `training_signature` or `prediction_signature`."""
+        try:
+            return cls(describe(model))
+        except NotShareableError as error:
+            return cls(None, str(error))
+        except Exception as error:  # from user code, such as the get_config() of a custom layer
+            return cls(None, f"the model cannot be described ({type(error).__name__})")
+
+    @property
+    def is_same_in_loops(self) -> bool:
+        """Whether the model computes in the body of a loop what it computes outside of one.
+
+        oneDNN has a kernel for ``x * sigmoid(x)`` whose last bit differs from the two operations.
+        TensorFlow (2.18 to 2.21) finds the pattern in a function, and not in a loop within it.
+        """
+        return self.signature is not None and re.search(r"\bsilu\b", self.signature) is None
 
 
 def training_signature(model: keras.Model) -> str:
-    """Equal for models that train alike, their weights and constant learning rates aside.
+    """Return a text that is equal for models that are trained alike.
+
+    Values of weights, and a learning rate that is a variable, are not part of it.
 
     Raises
     ------
-    UnprovenError
-        If the model has something of which that is not known.
+    NotShareableError
+        If a part of the model is not supported.
     """
     optimizer = model.optimizer
     layers = _layer_constants(model)
@@ -146,7 +239,7 @@ def training_signature(model: keras.Model) -> str:
         *(value for loss in _losses(model.loss) for value in _loss_constants(loss)),
     ]
     compiled = dict(model.get_compile_config())
-    compiled["optimizer"] = _without_rate(optimizer)
+    compiled["optimizer"] = _without_learning_rate(optimizer)
     return _as_text(
         [
             _signature(model, layers),
@@ -158,21 +251,13 @@ def training_signature(model: keras.Model) -> str:
     )
 
 
-def is_same_in_loops(signature: str) -> bool:
-    """Whether the model computes in the body of a loop what it computes outside of one.
-
-    oneDNN has a kernel for ``x * sigmoid(x)`` whose last bit differs from the two operations;
-    TensorFlow finds the pattern in a function, and not in a loop within it.
-    """
-    return re.search(r"\bsilu\b", signature) is None
-
-
 def prediction_signature(model: keras.Model) -> str:
-    """Equal for models that predict alike, their weights aside.
+    """Return a text that is equal for models that predict alike, the values of weights aside.
 
     Raises
     ------
-    UnprovenError
+    NotShareableError
+        If a part of the model is not supported.
     """
     return _signature(model, _layer_constants(model))
 
@@ -198,8 +283,8 @@ def _layer_constants(model: keras.Model) -> list[Any]:
     for part in (model, *keras_internals.all_layers(model)):
         if isinstance(part, keras.Model):
             _check_is_plain(part)
-            # Looked through only: what it holds is names and the ways between its layers.
-            held = {k: v for k, v in vars(part).items() if k not in _COMPILED and _matters(k)}
+            # For unsupported objects only: the rest is names, and connections between layers.
+            held = {k: v for k, v in vars(part).items() if k not in _COMPILED and _is_read(k)}
             _constants(held.values(), "the model")
         else:
             constants += _constants([part], "the model")
@@ -207,39 +292,24 @@ def _layer_constants(model: keras.Model) -> list[Any]:
 
 
 def _check_is_plain(model: keras.Model) -> None:
-    """Whether it is made of layers and has no code of its own."""
+    """Raise if a model is not made of layers alone, without code of its own."""
     # keras.Model(inputs, outputs) makes an object of this class, which has no public name.
     cls = type(model)
     is_functional = cls.__name__ == "Functional" and cls.__module__.startswith("keras.src.models")
     if cls is not keras.Sequential and not is_functional:
-        raise UnprovenError(f"{cls.__name__} is a class of its own")
-
-
-# What compile() and fit() leave on a model. It is looked at by itself, or read by no graph.
-_COMPILED = {
-    "optimizer",
-    "loss",
-    "_compile_loss",
-    "_compile_metrics",
-    "_loss_tracker",
-    "_compile_config",
-    "train_function",
-    "test_function",
-    "predict_function",
-    "history",
-    "_compiled_trainable_state",
-}
+        raise NotShareableError(f"{cls.__name__} is a custom model class")
 
 
 def _live_metrics(metric: keras.metrics.Metric) -> Iterator[keras.metrics.Metric]:
-    inner = getattr(metric, "metrics", None)  # what compile() was given
+    """Yield the metrics that are updated: those within the containers that Keras makes."""
+    inner = getattr(metric, "metrics", None)  # those that compile() was given
     if inner is None:
         yield metric
         return
     if not type(metric).__module__.startswith("keras."):
-        raise UnprovenError(f"metric {metric.name!r} is of a class of its own")
+        raise NotShareableError(f"{type(metric).__name__} is a custom metric")
     if not metric.built:
-        raise UnprovenError("the metrics are not known before training")
+        raise NotShareableError("the metrics are built in training only")
     for one in inner:
         yield from _live_metrics(one)
 
@@ -260,82 +330,109 @@ def _loss_constants(loss: Any) -> list[Any]:
 
 
 def _constants(values: Iterable[Any], where: str) -> list[Any]:
-    """The plain values that some objects of Keras, and those within them, hold.
+    """Return the plain values that some objects of Keras, and those within them, hold.
 
     Most are in the objects' configs; ``delta`` of some releases' ``Huber`` is not.
 
+    Parameters
+    ----------
+    values : iterable of object
+    where : str
+        What holds them, for messages.
+
     Raises
     ------
-    UnprovenError
-        If there is something among the objects that is not known.
+    NotShareableError
+        If one of the objects is not supported.
     """
-    pending = [(value, where) for value in values]
-    seen: set[int] = set()
-    constants: list[Any] = []
-    while pending:
-        value, place = pending.pop()
+    search = _Search()
+    search.pending += [(value, where) for value in values]
+    while search.pending:
+        search.visit(*search.pending.pop())
+    return search.constants
+
+
+@dataclasses.dataclass(slots=True)
+class _Search:
+    """Search for constants through objects that hold each other.
+
+    Parameters
+    ----------
+    pending : list of (object, str)
+        Objects that were not visited, and the place of each, for messages.
+    constants : list of [str, object]
+        Place and value of what was found.
+    seen : set of int
+    """
+
+    pending: list[tuple[Any, str]] = dataclasses.field(default_factory=list)
+    constants: list[Any] = dataclasses.field(default_factory=list)
+    seen: set[int] = dataclasses.field(default_factory=set)
+
+    def visit(self, value: Any, place: str) -> None:
         if isinstance(value, _PLAIN):
-            constants.append([place, value])
-            continue
-        if id(value) in seen:
-            continue
-        seen.add(id(value))
+            self.constants.append([place, value])
+            return
+        if id(value) in self.seen:
+            return
+        self.seen.add(id(value))
         if isinstance(value, list | tuple | set | frozenset):
-            pending += [(item, place) for item in value]
+            self.pending += [(item, place) for item in value]
         elif isinstance(value, dict | types.MappingProxyType):
-            pending += [(item, f"{place}[{key!r}]") for key, item in value.items()]
+            self.pending += [(item, f"{place}[{key!r}]") for key, item in value.items()]
         elif isinstance(value, types.FunctionType | types.MethodType):
-            constants.append([place, _check_function(value, place)])
+            self.constants.append([place, _check_function(value, place)])
         elif isinstance(value, type):
-            _check_origin(value, place)
-        elif isinstance(value, keras.Model):
+            _check_is_bookkeeping(value, place)
+        else:
+            self._visit_object(value, place)
+
+    def _visit_object(self, value: Any, place: str) -> None:
+        if isinstance(value, keras.Model):
             _check_is_plain(value)  # its layers are among those of the whole model
         elif isinstance(value, keras.dtype_policies.DTypePolicy):
             if value.name not in _POLICIES:
-                raise UnprovenError(f"{place} has the dtype policy {value.name!r}")
-            constants.append([place, value.name])
+                raise NotShareableError(f"the dtype policy {value.name!r} is not supported")
+            self.constants.append([place, value.name])
         elif (kind := _kind(value)) is not None:
-            name = type(value).__name__
-            if type(value).__module__ == schedules.__name__:
-                kind = schedules.__name__
-            public = getattr(_namespace(kind), name, None)
-            if public is not type(value) or name not in PROVEN[kind]:
-                raise UnprovenError(f"{place} has a {name}, whose graph is not shared")
-            if kind == "initializers":
-                continue  # it has done its work
-            pending += [
-                (v, f"{name}.{k}")
-                for k, v in vars(value).items()
-                if _matters(k) and (name, k) not in _FROM_CONFIG
-            ]
+            self._visit_part_of_keras(value, kind, place)
         elif isinstance(value, np.ndarray | tf.Tensor) and not isinstance(value, tf.Variable):
-            raise UnprovenError(f"{place} is an array, a constant of the graph")
+            raise NotShareableError(f"{place} is an array, which is a constant in the graph")
         else:
-            _check_origin(type(value), place)
-    return constants
+            _check_is_bookkeeping(type(value), place)
+
+    def _visit_part_of_keras(self, value: Any, kind: str, place: str) -> None:
+        _check_is_supported(type(value), kind, place)
+        if kind == "initializers":
+            return  # it was called when the model was built
+        name = type(value).__name__
+        self.pending += [
+            (held, f"{name}.{attribute}")
+            for attribute, held in vars(value).items()
+            if _is_read(attribute) and (name, attribute) not in _FROM_CONFIG
+        ]
 
 
-def _matters(attribute: str) -> bool:
-    return not attribute.startswith("_self_") and attribute not in {
-        "_inbound_nodes",  # the ways between layers, which the config has too
-        "_outbound_nodes",
-        "_tracker",
-        "_tracked",
-        "_auto_config",
-        "name",
-        "_path",
-        "_parent_path",
-        "built",
-        "_called",
-        "build",  # which Keras wraps, and which is over
-        "quantize",
-        "seed",  # which a variable has been made of
-        "_trainable_variables_indices",
-    }
+def _is_read(attribute: str) -> bool:
+    """Whether a graph may have read an attribute as a constant."""
+    return not attribute.startswith("_self_") and attribute not in _IGNORED
 
 
 def _kind(value: Any) -> str | None:
     return next((kind for kind, base in _KINDS.items() if isinstance(value, base)), None)
+
+
+def _check_is_supported(cls: type, kind: str, place: str) -> None:
+    """Raise unless a class is the one that Keras, or ``skguard``, has under its name."""
+    if cls.__module__ == schedules.__name__:
+        kind = schedules.__name__
+    one, many = _NOUNS[kind]
+    # "Dense.kernel_regularizer" helps to find it; "the model" does not.
+    of = f" ({place})" if "." in place else ""
+    if getattr(_namespace(kind), cls.__name__, None) is not cls:
+        raise NotShareableError(f"{cls.__name__} is a custom {one}{of}")
+    if cls.__name__ not in SUPPORTED[kind]:
+        raise NotShareableError(f"{cls.__name__} is not among the supported {many}{of}")
 
 
 def _namespace(kind: str) -> Any:
@@ -345,35 +442,35 @@ def _namespace(kind: str) -> Any:
 
 
 def _check_function(function: Any, place: str) -> str:
-    """The name of a function of Keras's; found by that name, not just said to be there."""
+    """Return the name of a function of Keras, under which it is found in its module.
+
+    The name alone proves nothing: ``functools.wraps`` copies it.
+    """
     module = getattr(function, "__module__", None) or ""
     name: str = getattr(function, "__qualname__", repr(function))
     found: Any = sys.modules.get(module) if module.startswith("keras.src.") else None
     for part in name.split("."):
         found = getattr(found, part, None)
-    is_known = found is function
-    if module.startswith("keras.src.activations"):
-        is_known = is_known and name in PROVEN["activations"]
-    if not is_known:
-        raise UnprovenError(f"{place} is the function {name!r}")
+    if found is not function:
+        short_name = name.rpartition("<locals>.")[2]
+        raise NotShareableError(f"{place} is the custom function {short_name!r}")
+    if module.startswith("keras.src.activations") and name not in SUPPORTED["activations"]:
+        raise NotShareableError(f"{name!r} is not among the supported activations ({place})")
     return name
 
 
-def _check_origin(cls: type, place: str) -> None:
-    if not f"{cls.__module__}.".startswith(_OWN_MODULES) and cls.__module__ not in (
-        "inspect",
-        "weakref",
-        "builtins",
-    ):
-        raise UnprovenError(f"{place} is a {cls.__name__}")
+def _check_is_bookkeeping(cls: type, place: str) -> None:
+    is_bookkeeping = f"{cls.__module__}.".startswith(_BOOKKEEPING)
+    if not is_bookkeeping and cls.__module__ not in _STANDARD_LIBRARY:
+        raise NotShareableError(f"{place} holds a {cls.__name__}")
 
 
-def _without_rate(optimizer: keras.optimizers.Optimizer) -> Any:
-    """What an optimizer says of itself, but for a rate that is a variable, and its names."""
+def _without_learning_rate(optimizer: keras.optimizers.Optimizer) -> Any:
+    """Return the config of an optimizer without its name and, if a number, its learning rate."""
     config = dict(optimizer.get_config())
     inner = getattr(optimizer, "inner_optimizer", None)
     if inner is not None:
-        config["inner_optimizer"] = _without_rate(inner)
+        config["inner_optimizer"] = _without_learning_rate(inner)
     if isinstance(config.get("learning_rate"), numbers.Number):
         config.pop("learning_rate")
     config.pop("name", None)
@@ -381,32 +478,39 @@ def _without_rate(optimizer: keras.optimizers.Optimizer) -> Any:
 
 
 def _without_names(config: Any, names: dict[str, int], is_layer: bool = True) -> Any:
-    """A config with numbers for the names of layers, which Keras counts on from 1.
+    """Return a config with numbers for the names of layers, which are unique in a process.
 
-    Only names in the places of names: ``"softmax"`` may be a layer and an activation.
+    Only where a name is expected: ``"softmax"`` may be a layer and an activation.
     """
     if isinstance(config, list | tuple):
         return [_without_names(item, names, is_layer) for item in config]
     if not isinstance(config, dict):
         return config
-    if config.get("class_name") == "__keras_tensor__":
+    class_name = config.get("class_name")
+    if class_name == "__keras_tensor__":
         tensor = config["config"]
         return [tensor["shape"], tensor["dtype"], _numbered(tensor["keras_history"], names)]
     if "class_name" in config:
-        is_layer = config["class_name"] in PROVEN["layers"] | {"Functional", "Sequential"}
-    plain = {}
+        is_layer = class_name in SUPPORTED["layers"] | {"Functional", "Sequential"}
+    return _with_numbered_layers(config, names, is_layer)
+
+
+def _with_numbered_layers(
+    config: dict[str, Any], names: dict[str, int], is_layer: bool
+) -> dict[str, Any]:
+    plain: dict[str, Any] = {}
     for key, value in config.items():
         if key == "name" and is_layer and isinstance(value, str):
             plain[key] = names.setdefault(value, len(names))
         elif key in ("input_layers", "output_layers"):
             plain[key] = _numbered(value, names)
-        elif "initializer" not in key and key != "seed":  # which have done their work
+        elif "initializer" not in key and key != "seed":  # used when the model was built
             plain[key] = _without_names(value, names, is_layer)
     return plain
 
 
 def _numbered(history: Any, names: dict[str, int]) -> Any:
-    """Where a tensor comes from: ``[layer, node, output]``, or a nest of such."""
+    """Number the layers in origins of tensors, ``[layer, node, output]``, in any nesting."""
     if isinstance(history, dict):
         return {key: _numbered(value, names) for key, value in history.items()}
     if not isinstance(history, list | tuple):
@@ -420,7 +524,7 @@ def _as_text(value: Any) -> str:
     try:
         return json.dumps(value, sort_keys=True, default=_plain)
     except TypeError as error:
-        raise UnprovenError(f"its config holds what cannot be compared: {error}") from error
+        raise NotShareableError(f"its configuration cannot be compared: {error}") from error
 
 
 def _plain(value: Any) -> Any:
@@ -430,4 +534,4 @@ def _plain(value: Any) -> Any:
         return value.as_list()
     if isinstance(value, tf.DType):
         return value.name
-    raise TypeError(f"a {type(value).__name__}")
+    raise TypeError(f"it holds a {type(value).__name__}")

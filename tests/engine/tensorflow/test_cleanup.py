@@ -1,4 +1,4 @@
-"""What TensorFlow keeps of models that are gone does not grow."""
+"""Memory that TensorFlow keeps of deleted models does not grow."""
 
 import gc
 
@@ -9,16 +9,17 @@ from tensorflow.python.framework import ops
 
 from skguard import GuardedKerasRegressor
 from skguard._engine.tensorflow import cleanup
+from skguard._engine.tensorflow.cleanup import Residue
 
 
-class Own(keras.layers.Layer):
+class Double(keras.layers.Layer):
     def call(self, x):
         return 2 * x
 
 
 def fit(line, **params):
     def build():
-        return keras.Sequential([keras.Input((4,)), Own(), keras.layers.Dense(1)])
+        return keras.Sequential([keras.Input((4,)), Double(), keras.layers.Dense(1)])
 
     settings = {"loss": "mse", "optimizer": "adam", "epochs": 1, "verbose": 0}
     return GuardedKerasRegressor(build, **(settings | params)).fit(*line)
@@ -76,9 +77,9 @@ def test_kernels_are_dropped_once_they_are_many(monkeypatch):
     monkeypatch.setattr(cleanup, "_clear", lambda: lambda: dropped.append(1))
     monkeypatch.setattr(cleanup, "_noted", 0)
     for _ in range(999):
-        cleanup.note("variable")
+        cleanup.note(Residue.VARIABLE)
     assert dropped == []
-    cleanup.note("variable")
+    cleanup.note(Residue.VARIABLE)
     assert dropped == [1]
-    cleanup.note("graph")
+    cleanup.note(Residue.GRAPH)
     assert dropped == [1]

@@ -6,28 +6,29 @@ import pytest
 
 from skguard import GuardedKerasClassifier, GuardedKerasRegressor
 from skguard import _engine as engine
+from skguard._engine import prediction as prediction_loop
 from skguard._engine.tensorflow import prediction
-from skguard._engine.tensorflow.cache import STORE
+from skguard._engine.tensorflow.cache import CACHE
+from tests.engine.cases import CASES, data_of
 from tests.engine.parity import build_twins
-from tests.engine.test_parity import CASES, data_of
 
 
-@pytest.mark.parametrize("n_rows", [1, 37, 64])
+@pytest.mark.parametrize("n_samples", [1, 37, 64])
 @pytest.mark.parametrize("name", [
     "dense", "batch normalization", "swish", "cnn", "lstm", "transformer", "two inputs",
     "inputs by name", "two outputs", "outputs by name", "mixed precision", "embedding",
 ])  # fmt: skip
-def test_predictions_are_those_of_keras_also_on_a_graph_traced_on_another_model(name, n_rows):
+def test_predictions_are_those_of_keras_also_on_a_graph_traced_on_another_model(name, n_samples):
     build = CASES[name][0]
-    x, _ = data_of(name, n_rows)
+    x, _ = data_of(name, n_samples)
     other, model = build_twins(build)
     for variable in other.weights:
         variable.assign(variable + 0.1)
     for batch_size in (None, 16):
         engine.predict(other, x, engine="auto", verbose=0, batch_size=batch_size)
-        n_graphs = len(STORE)
+        n_graphs = len(CACHE)
         ours = engine.predict(model, x, engine="auto", verbose=0, batch_size=batch_size)
-        assert len(STORE) == n_graphs
+        assert len(CACHE) == n_graphs
         theirs = model.predict(x, verbose=0, batch_size=batch_size)
         assert type(ours) is type(theirs)
         equal = keras.tree.map_structure(np.array_equal, ours, theirs)
@@ -45,15 +46,15 @@ def X(rng):  # noqa: N802 - the name that it has everywhere
     return rng.standard_normal((100, 8)).astype("float32")
 
 
-def test_rows_reach_tensors_in_parts_of_bounded_size(model, X, monkeypatch):
+def test_samples_become_tensors_in_parts_of_bounded_size(model, X, monkeypatch):
     expected, sizes, run = model.predict(X, verbose=0), [], prediction.PredictionGraph.run
 
-    def counted(self, rows, batch_size):
-        sizes.append(rows.n_rows)
-        return run(self, rows, batch_size)
+    def counted(self, x, batch_size):
+        sizes.append(len(x))
+        return run(self, x, batch_size)
 
     monkeypatch.setattr(prediction.PredictionGraph, "run", counted)
-    monkeypatch.setattr(prediction, "_BYTES_A_CALL", 32 * 64)
+    monkeypatch.setattr(prediction_loop, "BYTES_PER_CALL", 32 * 64)
     assert np.array_equal(engine.predict(model, X, engine="auto", verbose=0), expected)
     assert sizes == [64, 36]
 
@@ -99,7 +100,7 @@ def test_the_bar_of_keras_is_shown(model, X, capsys):
     assert "4/4" in capsys.readouterr().out
 
 
-def test_what_keras_alone_can_predict_is_left_to_it(model, X):
+def test_other_data_is_predicted_by_keras(model, X):
     import tensorflow as tf
 
     dataset = tf.data.Dataset.from_tensor_slices(X).batch(10)
@@ -110,24 +111,24 @@ def test_what_keras_alone_can_predict_is_left_to_it(model, X):
     assert engine.predict(model, X, engine="auto", verbose=0, steps=2).shape == (100, 3)
 
 
-def test_a_model_with_its_own_predict_is_asked(X):
-    class Own(keras.Sequential):
+def test_a_custom_predict_is_called(X):
+    class Custom(keras.Sequential):
         def predict(self, x, **kwargs):
-            return "own"
+            return "custom"
 
-    model = Own([keras.Input((8,)), keras.layers.Dense(1)])
-    assert engine.predict(model, X, engine="auto", verbose=0) == "own"
+    model = Custom([keras.Input((8,)), keras.layers.Dense(1)])
+    assert engine.predict(model, X, engine="auto", verbose=0) == "custom"
 
 
-def test_an_own_predict_step_counts(X):
-    class Own(keras.Sequential):
+def test_a_custom_predict_step_is_used(X):
+    class Custom(keras.Sequential):
         def predict_step(self, data):
             return super().predict_step(data) + 1
 
-    model = Own([keras.Input((8,)), keras.layers.Dense(1)])
+    model = Custom([keras.Input((8,)), keras.layers.Dense(1)])
     ours = engine.predict(model, X, engine="auto", verbose=0)
     assert np.array_equal(ours, model.predict(X, verbose=0))
-    assert len(STORE) == 1
+    assert len(CACHE) == 1
 
 
 def test_errors_are_those_of_keras(model, X):
@@ -156,7 +157,7 @@ def test_folds_predict_without_a_new_trace(blobs, monkeypatch):
     assert len(traces) == 1
 
 
-def test_routed_arguments_count(line, capsys):
+def test_routed_arguments_have_an_effect(line, capsys):
     estimator = GuardedKerasRegressor(
         lambda: keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)]),
         loss="mse",

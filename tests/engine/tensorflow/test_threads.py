@@ -1,4 +1,4 @@
-"""A worker takes its share of the machine; nothing else is touched."""
+"""A worker uses its number of threads; other processes are left alone."""
 
 import joblib
 import pytest
@@ -45,7 +45,7 @@ def in_worker(before, share):
     [(None, (3, 3)), ("environment", (0, 3)), ("set", (7, 3)), ("running", (0, 0))],
     ids=str,
 )
-def test_a_worker_uses_its_share_of_threads_where_nobody_said_otherwise(before, expected):
+def test_a_worker_uses_its_share_of_threads_unless_they_are_set(before, expected):
     assert in_worker(before, 3) == expected
 
 

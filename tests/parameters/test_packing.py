@@ -1,4 +1,4 @@
-"""Models of every making are copied whole, or refused by name."""
+"""Keras objects are copied completely, or an error names what is missing."""
 
 import pickle
 
@@ -8,14 +8,14 @@ import pytest
 from sklearn.base import clone
 
 from skguard import GuardedKerasRegressor
-from skguard._estimators import packing
+from skguard._parameters import packing
 from skguard.exceptions import NotCopyableError
 
 L = keras.layers
 
 
 class Network(keras.Model):
-    """Has no get_config(): Keras would write it down with `units=3`."""
+    """Has no get_config(): Keras would serialize it with `units=3`."""
 
     def __init__(self, units=3, **kwargs):
         super().__init__(**kwargs)
@@ -29,7 +29,7 @@ class Network(keras.Model):
 
 
 class Forgetful(keras.Model):
-    """Keeps its argument under another name."""
+    """Stores its argument under another name."""
 
     def __init__(self, units=3):
         super().__init__()
@@ -45,12 +45,12 @@ def with_nested(units):
     return keras.Model(inputs, L.Dense(1)(Network(units)(inputs)))
 
 
-def network(model, **kwargs):
+def make_regressor(model, **kwargs):
     return GuardedKerasRegressor(model, loss="mse", verbose=0, random_state=0, **kwargs)
 
 
 @pytest.mark.parametrize("trained", [False, True], ids=["unbuilt", "trained"])
-def test_a_model_of_an_own_class_keeps_its_constructor_arguments(trained, line):
+def test_a_model_of_a_custom_class_keeps_its_constructor_arguments(trained, line):
     model = Network(5)
     model.compile("adam", "mse")
     if trained:
@@ -64,7 +64,7 @@ def test_a_model_of_an_own_class_keeps_its_constructor_arguments(trained, line):
         )
 
 
-def test_every_fit_of_such_a_model_gives_the_same_numbers(line):
+def test_every_fit_of_a_model_of_a_custom_class_gives_the_same_numbers(line):
     model = Network(units=5)
     model.compile("adam", "mse")
     model.fit(*line, verbose=0)
@@ -73,14 +73,14 @@ def test_every_fit_of_such_a_model_gives_the_same_numbers(line):
     assert histories[0] == histories[1] == histories[2]
 
 
-def test_an_estimator_of_such_a_class_is_pickled_after_a_fit(line):
-    estimator = network(Network, units=5).fit(*line)
+def test_an_estimator_of_a_custom_model_class_is_pickled_after_a_fit(line):
+    estimator = make_regressor(Network, units=5).fit(*line)
     twin = pickle.loads(pickle.dumps(estimator))
     np.testing.assert_array_equal(twin.predict(line[0]), estimator.predict(line[0]))
 
 
-def test_only_the_arguments_of_such_a_class_itself_are_parameters():
-    assert {"name", "dtype", "trainable"}.isdisjoint(network(Network).get_params())
+def test_only_arguments_of_a_custom_model_class_itself_are_parameters():
+    assert {"name", "dtype", "trainable"}.isdisjoint(make_regressor(Network).get_params())
 
 
 @pytest.mark.parametrize(
@@ -91,9 +91,9 @@ def test_only_the_arguments_of_such_a_class_itself_are_parameters():
     ],
     ids=["forgotten", "nested"],
 )
-def test_a_model_that_could_not_be_copied_whole_is_refused(make, match, line):
+def test_a_model_that_cannot_be_copied_completely_raises(make, match, line):
     with pytest.raises(NotCopyableError, match=match):
-        network(make()).fit(*line)
+        make_regressor(make()).fit(*line)
 
 
 def test_a_nested_model_with_default_arguments_is_copied(line):
@@ -104,13 +104,13 @@ def test_a_nested_model_with_default_arguments_is_copied(line):
     )
 
 
-def test_a_model_that_keras_cannot_read_back_is_refused_with_advice(line):
+def test_a_model_that_keras_cannot_read_back_raises_with_advice(line):
     model = keras.Sequential([keras.Input((4,)), L.Dense(1, activation=lambda x: 2 * x)])
     with pytest.raises(NotCopyableError, match=r"(?s)cannot read it back.*lambdas"):
-        network(model).fit(*line)
+        make_regressor(model).fit(*line)
 
 
-def test_adapted_layers_keep_what_they_learned(line):
+def test_an_adapted_layer_keeps_its_statistics(line):
     normalize = L.Normalization()
     normalize.adapt(line[0])
     model = keras.Sequential([keras.Input((4,)), normalize, L.Dense(1)])
@@ -130,7 +130,7 @@ def test_an_exact_copy_draws_the_same_dropout_next(line):
     np.testing.assert_equal(twin.get_weights(), model.get_weights())
 
 
-def test_an_object_whose_config_forgets_an_argument_is_refused():
+def test_an_object_whose_config_lacks_an_argument_raises():
     class Scaled(keras.metrics.MeanSquaredError):
         def __init__(self, scale=1.0, name="scaled"):
             super().__init__(name=name)
@@ -145,7 +145,7 @@ def test_a_built_layer_keeps_its_weights():
     np.testing.assert_equal(packing.unpack(packing.pack(layer)).get_weights(), layer.get_weights())
 
 
-def test_frozen_layers_of_an_own_class_stay_frozen(line):
+def test_frozen_layers_of_a_custom_class_stay_frozen(line):
     model = Network(5)
     model(line[0])
     model.hidden.trainable = False
@@ -155,7 +155,7 @@ def test_frozen_layers_of_an_own_class_stay_frozen(line):
     np.testing.assert_equal(fitted.model_.hidden.get_weights(), kernel)
 
 
-def test_two_classes_of_one_name_are_refused():
+def test_two_classes_of_one_name_raise():
     def make(factor):
         class Scale(L.Layer):
             def call(self, x):

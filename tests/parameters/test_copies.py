@@ -1,4 +1,4 @@
-"""Every fit starts fresh, and what was passed stays as it was."""
+"""Every fit trains copies, and the objects in the parameters stay as they were."""
 
 import copy
 import functools
@@ -14,8 +14,9 @@ from sklearn.exceptions import FitFailedWarning
 from sklearn.model_selection import cross_val_score
 
 from skguard import GuardedKerasClassifier, GuardedKerasRegressor
-from skguard._estimators import copies
+from skguard._parameters import copies
 from skguard.callbacks import Shared
+from skguard.callbacks._traits import Traits
 from skguard.exceptions import NotCopyableError
 from tests.models import build_regressor
 
@@ -35,7 +36,7 @@ def dense_model(compiled=True, layer=keras.layers.Dense):
 
 
 def state_of(value):
-    """All that could change in an object: its attributes, or its variables."""
+    """Return the attributes or variables of objects, which training could change."""
     if isinstance(value, keras.Model):
         optimizer = value.optimizer if value.compiled else None
         slots = [] if optimizer is None else [np.array(v) for v in optimizer.variables]
@@ -60,12 +61,12 @@ class Registered(keras.layers.Dense):
     pass
 
 
-class OwnDense(keras.layers.Dense):
+class CustomDense(keras.layers.Dense):
     """Not registered with Keras."""
 
 
-class OwnLoss(keras.losses.Loss):
-    """Not registered, and without a get_config of its own."""
+class CustomLoss(keras.losses.Loss):
+    """Not registered, and without a get_config."""
 
     def __init__(self, scale=1.0):
         super().__init__()
@@ -75,11 +76,11 @@ class OwnLoss(keras.losses.Loss):
         return self.scale * keras.ops.mean((y_true - y_pred) ** 2, axis=-1)
 
 
-class OwnMetric(keras.metrics.MeanSquaredError):
+class CustomMetric(keras.metrics.MeanSquaredError):
     pass
 
 
-class OwnOptimizer(keras.optimizers.SGD):
+class CustomOptimizer(keras.optimizers.SGD):
     pass
 
 
@@ -96,18 +97,18 @@ PARAMETERS = {
     "schedule": {"optimizer": "sgd", "optimizer__learning_rate": SCHEDULE},
     "loss": {"loss": keras.losses.Huber(0.5)},
     "metrics": {"metrics": [keras.metrics.MeanAbsoluteError(), "mse"]},
-    "own loss": {"loss": OwnLoss(3.0)},
-    "own metric": {"metrics": [OwnMetric(name="own")]},
-    "own optimizer": {"optimizer": OwnOptimizer(0.1, momentum=0.5)},
+    "custom loss": {"loss": CustomLoss(3.0)},
+    "custom metric": {"metrics": [CustomMetric(name="custom")]},
+    "custom optimizer": {"optimizer": CustomOptimizer(0.1, momentum=0.5)},
     "compiled model": {"model": dense_model(), "loss": None},
     "uncompiled model": {"model": dense_model(compiled=False)},
     "model of registered layers": {"model": dense_model(layer=Registered), "loss": None},
-    "model of own layers": {"model": dense_model(layer=OwnDense), "loss": None},
+    "model of custom layers": {"model": dense_model(layer=CustomDense), "loss": None},
 }
 
 
 @pytest.mark.parametrize("parameters", PARAMETERS.values(), ids=PARAMETERS)
-def test_two_fits_give_the_same_numbers_and_leave_what_was_passed_alone(parameters, line):
+def test_two_fits_give_the_same_numbers_and_leave_the_parameters_unchanged(parameters, line):
     estimator = network(**parameters)
     objects = {k: v for k, v in parameters.items() if not isinstance(v, str | type(None))}
     before = state_of(objects)
@@ -148,7 +149,7 @@ def test_an_estimator_can_be_copied_before_and_after_a_fit(parameters, line, tmp
         np.testing.assert_array_equal(twin.fit(*line).predict(line[0]), expected)
 
 
-def test_local_classes_travel_by_cloudpickle(line):
+def test_an_estimator_with_a_local_class_is_copied_by_cloudpickle(line):
     class LocalDense(keras.layers.Dense):
         pass
 
@@ -163,7 +164,7 @@ def test_an_estimator_is_small_unless_it_is_fitted(line):
     assert len(pickle.dumps(clone(estimator))) < 20_000
 
 
-def test_a_model_that_was_fitted_before_scores_by_chance_on_noise(rng):
+def test_a_model_that_was_fitted_before_scores_at_chance_level_on_noise(rng):
     X, y = rng.normal(size=(80, 5)), np.tile([0, 1], 40)
     model = keras.Sequential(
         [keras.Input((5,)), keras.layers.Dense(64, "relu"), keras.layers.Dense(1, "sigmoid")]
@@ -197,7 +198,7 @@ def test_initialize_uses_the_model_itself_and_training_then_takes_a_copy(line):
     assert_same_state(before, state_of(model))
 
 
-def test_a_rate_that_one_fit_lowered_is_back_in_the_next(line):
+def test_a_learning_rate_that_one_fit_lowered_is_restored_in_the_next(line):
     plateau = CALLBACKS.ReduceLROnPlateau("loss", patience=1, min_delta=1e9, factor=0.1)
     estimator = network(optimizer=keras.optimizers.SGD(0.1), callbacks=plateau, epochs=4)
     for _ in range(2):
@@ -221,16 +222,6 @@ def _binary_model(metrics):
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1, "sigmoid")])
     model.compile("sgd", "binary_crossentropy", metrics=metrics)
     return model
-
-
-def test_counting_of_metric_names_goes_on_afterwards():
-    keras.metrics.AUC()
-    with copies.first_metric_names():
-        assert keras.metrics.AUC().name == "auc"
-    assert keras.metrics.AUC().name not in ("auc", "auc_1")
-
-
-# ---- callbacks ----------------------------------------------------------------------------
 
 
 def make_every_callback(path):
@@ -261,9 +252,9 @@ def halve(epoch, rate):
 EVERY_CALLBACK = sorted(make_every_callback(None))
 
 
-def test_every_callback_of_keras_is_tried():
+def test_every_callback_of_keras_is_tested():
     out_of_reach = {"Callback", "CallbackList", "MonitorCallback", "OrbaxCheckpoint"}
-    out_of_reach |= {"RemoteMonitor"}  # talks to a server
+    out_of_reach |= {"RemoteMonitor"}  # needs a server
     found = {name for name, value in vars(CALLBACKS).items() if isinstance(value, type)}
     assert found - out_of_reach == set(EVERY_CALLBACK)
 
@@ -323,7 +314,7 @@ class Counter(CALLBACKS.Callback):
 
 
 class Reopened(CALLBACKS.Callback):
-    """Copies itself, since its file cannot be."""
+    """Has a file, which cannot be copied."""
 
     def __init__(self, path):
         super().__init__()
@@ -336,6 +327,8 @@ class Reopened(CALLBACKS.Callback):
 
 
 class SelfCopying(Reopened):
+    """Copies itself by opening its file again."""
+
     def __sklearn_clone__(self):
         return type(self)(self.path)
 
@@ -351,14 +344,14 @@ def test_a_callback_that_cannot_be_copied_is_named_before_training(line, tmp_pat
     callback.file.close()
 
 
-def test_the_class_of_such_a_callback_is_constructed_at_every_fit(line, tmp_path):
+def test_a_callback_class_is_constructed_at_every_fit(line, tmp_path):
     estimator = network(callbacks=[Reopened], callbacks__0__path=str(tmp_path / "log.txt"))
     estimator.fit(*line).fit(*line)
     assert (tmp_path / "log.txt").read_text() == "trained\ntrained\n"
     pickle.dumps(estimator)
 
 
-def test_a_class_that_says_how_it_is_cloned_is_asked(line, tmp_path):
+def test_a_callback_is_copied_by_its_sklearn_clone_method(line, tmp_path):
     callback = SelfCopying(tmp_path / "log.txt")
     estimator = network(callbacks=[callback]).fit(*line)
     assert not callback.file.closed
@@ -375,7 +368,7 @@ def test_a_shared_callback_sees_every_fit(line):
     assert estimator.callbacks_ == [counter]
 
 
-def test_checkpoints_of_one_fit_do_not_compete_with_the_last(line, tmp_path):
+def test_checkpoints_of_one_fit_are_not_compared_to_those_of_the_last(line, tmp_path):
     X, y = line
     checkpoint = CALLBACKS.ModelCheckpoint(
         tmp_path / "best.keras", monitor="loss", save_best_only=True
@@ -392,14 +385,14 @@ class Crash(CALLBACKS.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         if epoch == 1 and Crash.crashes:
             Crash.crashes -= 1
-            raise RuntimeError("crashed on purpose")
+            raise RuntimeError("this fold crashes")
 
 
-def test_a_crash_in_one_fold_leaves_the_next_alone(line, tmp_path, monkeypatch):
+def test_a_crash_in_one_fold_does_not_change_the_next(line, tmp_path, monkeypatch):
     monkeypatch.setattr(Crash, "crashes", 1)
     backup = CALLBACKS.BackupAndRestore(tmp_path / "backup")
     estimator = network(callbacks=[backup, Crash()], epochs=3)
-    with pytest.warns(FitFailedWarning, match="crashed on purpose"):
+    with pytest.warns(FitFailedWarning, match="this fold crashes"):
         scores = cross_val_score(estimator, *line, cv=2, error_score=np.nan)
     expected = cross_val_score(network(epochs=3), *line, cv=2)
     assert np.isnan(scores[0])
@@ -410,13 +403,13 @@ def test_the_same_estimator_resumes_after_a_crash_as_keras_does(line, tmp_path, 
     monkeypatch.setattr(Crash, "crashes", 1)
     backup = CALLBACKS.BackupAndRestore(tmp_path / "backup")
     estimator = network(callbacks=[backup, Crash()], epochs=3)
-    with pytest.raises(RuntimeError, match="crashed on purpose"):
+    with pytest.raises(RuntimeError, match="this fold crashes"):
         estimator.fit(*line)
     assert len(estimator.fit(*line).history_["loss"]) == 2
 
 
 @pytest.mark.parametrize("each_epoch", [True, False])
-def test_predict_leaves_averaged_weights_alone_and_so_a_later_partial_fit(each_epoch, line):
+def test_predict_does_not_change_averaged_weights_or_a_later_partial_fit(each_epoch, line):
     def fitted():
         optimizer = keras.optimizers.SGD(0.05, use_ema=True, ema_momentum=0.9)
         swap = CALLBACKS.SwapEMAWeights(swap_on_epoch=each_epoch)
@@ -464,7 +457,7 @@ OTHER_ROUTES = {
 
 
 @pytest.mark.parametrize("parameters", OTHER_ROUTES.values(), ids=OTHER_ROUTES)
-def test_an_optimizer_is_copied_whatever_way_it_came(parameters, line):
+def test_an_optimizer_is_copied_however_it_was_passed(parameters, line):
     estimator = network(**parameters)
     first = estimator.fit(*line).history_
     assert estimator.fit(*line).history_ == first
@@ -477,8 +470,42 @@ def test_routed_metrics_are_copied(line):
     assert float(metric.total) == 0
 
 
-def test_an_early_stop_that_trained_elsewhere_leaves_its_weights_behind(line):
+def test_an_early_stopping_that_trained_elsewhere_is_copied_without_its_weights(line):
     stop = CALLBACKS.EarlyStopping("loss", restore_best_weights=True)
     dense_model().fit(*line, callbacks=[stop], verbose=0)
     assert stop.best_weights is not None
     assert clone(network(callbacks=stop)).callbacks.best_weights is None
+
+
+class Recorder(CALLBACKS.Callback):
+    """Declares that its file is open during training only."""
+
+    traits = Traits(idle_state={"file": None})
+
+    def __init__(self, path):
+        super().__init__()
+        self.path, self.file = path, None
+
+    def on_train_begin(self, logs=None):
+        self.file = open(self.path, "a")  # noqa: SIM115
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.file.write(f"{epoch}\n")
+
+
+def test_a_callback_that_declares_its_idle_state_is_copied_while_it_trains(line, tmp_path):
+    callback = Recorder(tmp_path / "log.txt")
+    dense_model().fit(*line, callbacks=[callback], verbose=0)
+    twin = copies.copy_callbacks({"callbacks": callback})["callbacks"]
+    assert (twin.path, twin.file) == (callback.path, None)
+    assert not callback.file.closed
+    callback.file.close()
+
+
+def test_an_attribute_that_cannot_be_copied_is_none_in_a_copy_of_a_trained_callback(tmp_path):
+    callback = Reopened(tmp_path / "log.txt")
+    callback.seen = [3]
+    (twin,) = copies.copy_trained_callbacks([callback])
+    callback.file.close()
+    assert (twin.path, twin.seen, twin.file, twin.model) == (callback.path, [3], None, None)
+    assert twin.seen is not callback.seen
