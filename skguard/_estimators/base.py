@@ -7,6 +7,7 @@ import types
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from scikeras.wrappers import BaseWrapper, KerasClassifier, KerasRegressor
 from sklearn.base import BaseEstimator
 
 from skguard import _engine as engine
@@ -19,6 +20,7 @@ from skguard._fit.result import FitResult, History, TrainingState
 from skguard._parameters import copies, packing
 from skguard._repairs import forks, seeding
 from skguard.exceptions import InputTypeError, InputValueError
+from skguard.targets._base import Target
 
 __all__ = ["GuardedKerasBase"]
 
@@ -71,6 +73,7 @@ class GuardedKerasBase(ScikerasAdapter):
         shuffle: bool = True,
         run_eagerly: bool = False,
         epochs: int = 1,
+        target: Any = None,
         engine: str = "auto",
         early_stopping: bool = False,
         validation_fraction: float | None = None,
@@ -102,6 +105,7 @@ class GuardedKerasBase(ScikerasAdapter):
             epochs=epochs,
             **kwargs,
         )
+        self.target = target
         self.engine = engine
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
@@ -129,13 +133,17 @@ class GuardedKerasBase(ScikerasAdapter):
         **kwargs: Any,
     ) -> GuardedKerasBase:
         given = FitInput(X, y, sample_weight, X_val, y_val, sample_weight_val, groups)
-        attributes = self._attributes_of_new_model()
+        self._fit(given, kwargs, self._attributes_of_new_model())
+        return self
+
+    def _fit(
+        self, given: FitInput, arguments: dict[str, Any], attributes: Mapping[str, Any]
+    ) -> None:
         with procedure.fit_session():
             resume = bool(self.warm_start and self.initialized_)
-            call = procedure.FitCall(given, kwargs, resume, False, attributes)
+            call = procedure.FitCall(given, arguments, resume, False, attributes)
             before = frozenset(vars(self))
             self._take_over(procedure.fit(self, call), before)
-        return self
 
     def partial_fit(
         self, X: Any, y: Any = None, sample_weight: Any = None, **kwargs: Any
@@ -239,15 +247,28 @@ class GuardedKerasBase(ScikerasAdapter):
         return {name: vars(self)[name] for name in self._get_param_names()}
 
     def predict(self, X: Any, **kwargs: Any) -> Any:
-        return super().predict(X, **kwargs)
+        outputs = self._predict_raw(X, **kwargs)
+        return self.target_encoder_.inverse_transform(outputs)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         weights = arrays.check_weights(sample_weight, X)
         predicted = self.predict(X)
         _, y = self._validate_data(y=y)
         arguments = parameters.route(self.get_params(), "score")
+        if isinstance(self.target_encoder_, Target) and not arguments:
+            own = self.target_encoder_.score(y, predicted, weights)
+            if own is not None and self._has_default_scorer:
+                return own
         score: float = self.scorer(y, predicted, sample_weight=weights, **arguments)
         return score
+
+    @property
+    def _has_default_scorer(self) -> bool:
+        return type(self).scorer in (
+            BaseWrapper.scorer,
+            KerasClassifier.scorer,
+            KerasRegressor.scorer,
+        )
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         params = {name: getattr(self, name) for name in self._get_param_names()}

@@ -14,6 +14,7 @@ from skguard._estimators.documentation import (
     CLASSIFIER_METHODS,
     documented,
 )
+from skguard._fit.data import FitInput
 from skguard.exceptions import InputValueError
 
 __all__ = ["GuardedKerasClassifier"]
@@ -76,6 +77,7 @@ class GuardedKerasClassifier(GuardedKerasBase, KerasClassifier):
         shuffle: bool = True,
         run_eagerly: bool = False,
         epochs: int = 1,
+        target: Any = None,
         engine: str = "auto",
         early_stopping: bool = False,
         validation_fraction: float | None = None,
@@ -106,6 +108,7 @@ class GuardedKerasClassifier(GuardedKerasBase, KerasClassifier):
             shuffle=shuffle,
             run_eagerly=run_eagerly,
             epochs=epochs,
+            target=target,
             engine=engine,
             early_stopping=early_stopping,
             validation_fraction=validation_fraction,
@@ -131,31 +134,32 @@ class GuardedKerasClassifier(GuardedKerasBase, KerasClassifier):
         y_val: Any = None,
         sample_weight_val: Any = None,
         groups: Any = None,
+        classes: Any = None,
         **kwargs: Any,
     ) -> GuardedKerasClassifier:
-        super().fit(
-            X,
-            y,
-            sample_weight,
-            X_val=X_val,
-            y_val=y_val,
-            sample_weight_val=sample_weight_val,
-            groups=groups,
-            **kwargs,
-        )
+        given = FitInput(X, y, sample_weight, X_val, y_val, sample_weight_val, groups)
+        self._fit(given, kwargs, self._announced(classes, "fit", self.warm_start))
         return self
 
     def partial_fit(  # type: ignore[override]
         self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None, **kwargs: Any
     ) -> GuardedKerasClassifier:
-        if self.initialized_ and not (classes is None or _same_labels(self.classes_, classes)):
+        attributes = self._announced(classes, "partial_fit", True)
+        self._fit_one_epoch(X, y, sample_weight, kwargs, attributes)
+        return self
+
+    def _announced(self, classes: Any, method: str, resumes: bool) -> dict[str, Any]:
+        """Return the attributes of a new model for which `classes` are announced."""
+        if (
+            resumes
+            and self.initialized_
+            and not (classes is None or _same_labels(self.classes_, classes))
+        ):
             raise InputValueError(
-                f"classes={classes!r} is not the same as on the last call to partial_fit, "
+                f"classes={classes!r} is not the same as on the last call to {method}, "
                 f"which was {self.classes_!r}."
             )
-        announced = None if classes is None else np.unique(classes)
-        self._fit_one_epoch(X, y, sample_weight, kwargs, {"classes_": announced})
-        return self
+        return {"classes_": None if classes is None else np.unique(classes)}
 
     def initialize(  # type: ignore[override]
         self, X: Any, y: Any
@@ -169,8 +173,9 @@ class GuardedKerasClassifier(GuardedKerasBase, KerasClassifier):
     def predict_proba(self, X: Any, **kwargs: Any) -> np.ndarray:
         outputs = self._predict_raw(X, **kwargs)
         probabilities = self.target_encoder_.inverse_transform(outputs, return_proba=True)
-        if isinstance(probabilities, np.ndarray) and isinstance(outputs, np.ndarray):
-            # scikeras drops the axis of the samples if there is one sample only.
+        is_one_array = isinstance(probabilities, np.ndarray) and isinstance(outputs, np.ndarray)
+        if is_one_array and probabilities.ndim == 1:
+            # Encoders of scikeras drop the axis of the samples if there is one sample only.
             probabilities = probabilities.reshape(len(outputs), -1)
         return probabilities
 

@@ -60,8 +60,7 @@ PARAMETERS = {
 """,
     "loss": """str, keras.losses.Loss, class, callable, or list or dict of these
     Loss of models that the estimator compiles, with parameters such as ``loss__from_logits=True``.
-    Also determines how a classifier encodes y: ``"categorical_crossentropy"`` needs one column
-    per class, every other loss uses 0-based class numbers.
+    The loss and the outputs of the built model determine how y is encoded: see `target`.
 """,
     "metrics": """str, keras.metrics.Metric, class, callable, or list or dict of these
     Metrics of models that the estimator compiles, with parameters such as
@@ -103,6 +102,15 @@ PARAMETERS = {
 """,
     "epochs": """int
     Number of epochs.
+""",
+    "target": """str, object of skguard.targets, transformer, (encode, decode), list or dict
+    How y is encoded for the loss, and how the outputs of the model are decoded. None finds it out
+    from y, the loss and the outputs of the built model, and is an error before training if that
+    is not possible. Words are "labels", "class_numbers", "one_hot", "multilabel", "ordinal",
+    "probabilities", "logits" and "margins" for classes, "values", "quantiles" and
+    "mean_and_deviation" for numbers; `skguard.targets` has classes with parameters. A transformer,
+    or two functions, encode y and decode the outputs themselves. A list or dict of these has one
+    item per output of the model, and y one column for each.
 """,
     "engine": """{"auto", "fused", "keras"}
     Implementation of ``fit`` and ``predict``. "fused" runs whole epochs inside one graph, on

@@ -9,6 +9,8 @@ from scikeras.wrappers import KerasRegressor
 
 from skguard._estimators.base import GuardedKerasBase
 from skguard._estimators.documentation import REGRESSOR_METHODS, documented
+from skguard.exceptions import InputValueError
+from skguard.targets import MeanAndDeviation
 
 __all__ = ["GuardedKerasRegressor"]
 
@@ -46,8 +48,23 @@ class GuardedKerasRegressor(GuardedKerasBase, KerasRegressor):
     (442,)
     """
 
-    def predict(self, X: Any, **kwargs: Any) -> np.ndarray:
-        predicted = super().predict(X, **kwargs)
-        if not isinstance(predicted, np.ndarray):  # a custom encoder
+    def predict(
+        self, X: Any, return_std: bool = False, **kwargs: Any
+    ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+        outputs = self._predict_raw(X, **kwargs)
+        predicted = self._as_y(self.target_encoder_.inverse_transform(outputs))
+        if not return_std:
+            return predicted
+        if not isinstance(self.target_encoder_, MeanAndDeviation):
+            raise InputValueError(
+                "return_std=True needs a model that predicts a standard deviation: pass "
+                "target=MeanAndDeviation(), of skguard.targets."
+            )
+        return predicted, self._as_y(self.target_encoder_.std(outputs))
+
+    def _as_y(self, predicted: Any) -> Any:
+        """Return predictions in the floating-point type of y."""
+        is_array = isinstance(predicted, np.ndarray) and predicted.dtype.kind in "biuf"
+        if not is_array or self.y_dtype_.names:  # of an encoder of the user's, or of heads
             return predicted
         return predicted.astype(np.result_type(predicted.dtype, self.y_dtype_), copy=False)

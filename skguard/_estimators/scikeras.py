@@ -10,13 +10,11 @@ what they set on ``self`` reaches the estimator once the fit has succeeded.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import Any
 
 import keras
 from scikeras._utils import route_params
-from scikeras.utils.transformers import ClassifierLabelEncoder
 from scikeras.wrappers import BaseWrapper
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils import ClassifierTags, RegressorTags, Tags
@@ -33,6 +31,10 @@ from skguard._repairs import forks, seeding
 from skguard._repairs.logs import without_retracing_advice
 from skguard._warnings import warn
 from skguard.exceptions import InputValueError
+from skguard.targets._base import Target
+from skguard.targets._choice import TargetChooser, default_loss, has_heads, heads_of
+from skguard.targets._heads import as_columns
+from skguard.targets._outputs import outputs_of
 
 __all__ = ["ScikerasAdapter"]
 
@@ -94,6 +96,7 @@ class ScikerasAdapter(BaseWrapper, _NewTags):
             if reset:
                 self.X_dtype_, self.X_shape_ = X.dtype, X.shape
         if y is not None or (reset and isinstance(self, ClassifierMixin | RegressorMixin)):
+            y = self._as_heads(y)
             y = arrays.check_target(
                 self,
                 X,
@@ -102,7 +105,7 @@ class ScikerasAdapter(BaseWrapper, _NewTags):
                 classes=isinstance(self, ClassifierMixin),
             )
             if reset:
-                self.target_type_ = self._type_of_target(y)
+                self.target_type_ = "heads" if y.dtype.names else self._type_of_target(y)
                 self.y_dtype_, self.y_ndim_ = y.dtype, y.ndim
             elif y.ndim != self.y_ndim_:
                 raise InputValueError(
@@ -110,6 +113,25 @@ class ScikerasAdapter(BaseWrapper, _NewTags):
                     f"{self.y_ndim_}."
                 )
         return X, y
+
+    def _as_heads(self, y: Any) -> Any:
+        """Return y as one field per head, if ``target`` has heads."""
+        if y is None or not has_heads(self.target):
+            arrays.check_no_mapping(type(self).__name__, y)
+            return y
+        return as_columns(y, heads_of(self.target))
+
+    @property
+    def target_encoder(self) -> Any:
+        """Transformer of y: chooses a target of ``skguard.targets`` when it is fitted.
+
+        A subclass may return another transformer, of which ``inverse_transform`` is called with
+        the outputs of the model.
+        """
+        is_classifier = isinstance(self, ClassifierMixin)
+        if self.target is None and not (is_classifier or isinstance(self, RegressorMixin)):
+            return super().target_encoder
+        return TargetChooser(self.target, is_classifier, getattr(self, "classes_", None))
 
     def _check_model_param(self) -> Callable[..., keras.Model]:
         checks.check_model_parameter(self)
@@ -194,6 +216,8 @@ class ScikerasAdapter(BaseWrapper, _NewTags):
             )
         compile_kwargs["optimizer"] = _from_name(compile_kwargs["optimizer"], keras.optimizers.get)
         compile_kwargs["loss"] = _from_name(compile_kwargs["loss"], keras.losses.get)
+        if self.loss is None:
+            compile_kwargs["loss"] = default_loss(self.target)
         metrics = compile_kwargs["metrics"] = _from_name(compile_kwargs["metrics"], _metric)
         if metrics is not None and not isinstance(metrics, dict | list):
             compile_kwargs["metrics"] = [metrics]
@@ -229,7 +253,7 @@ class ScikerasAdapter(BaseWrapper, _NewTags):
         self._drop_model()
         with input_errors():
             X, y = self._learn_data(X, y)
-        self._build_model(y)
+        self._build_model()
         return X, y
 
     @property
@@ -242,20 +266,25 @@ class ScikerasAdapter(BaseWrapper, _NewTags):
         for name in ("model_", "history_", "callbacks_", "_training_state"):
             self.__dict__.pop(name, None)
 
-    def _build_model(self, y: Any) -> None:
+    def _build_model(self) -> None:
         """Build the model of this draft, which has learned the data."""
         self.model_ = self._build_keras_model()
-        self._encode_for_compiled_loss(y)
 
-    def _encode_for_compiled_loss(self, y: Any) -> None:
-        """Encode for categorical crossentropy also if only the compiled model has that loss."""
-        encoder = self.target_encoder_
-        if not (isinstance(encoder, ClassifierLabelEncoder) and self.loss is None):
+    def _learn_outputs(self, X: Any) -> None:
+        """Let the target learn the outputs and the loss of the built model.
+
+        Parameters
+        ----------
+        X : array or nested arrays
+            Encoded samples.
+        """
+        target = self.target_encoder_
+        if not isinstance(target, Target):
             return
-        compiled = getattr(self.model_, "loss", None) if self.model_.compiled else None
-        if compiled is not None and not isinstance(compiled, list | dict):
-            # A copy: other attempts at this fit share the encoder.
-            self.target_encoder_ = copy.copy(encoder).set_params(loss=compiled).fit(y)
+        loss = self.model_.loss if self.model_.compiled else self._get_compile_kwargs()["loss"]
+        # A copy: other attempts at this fit share the target.
+        self.target_encoder_ = target.for_outputs(outputs_of(self.model_, loss, X))
+        self.__dict__.update(self.target_encoder_.get_metadata())
 
     def _predict_raw(self, X: Any, **kwargs: Any) -> Any:
         forks.check_not_forked()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -10,7 +11,9 @@ import numpy as np
 import scipy.sparse
 from sklearn.utils.validation import check_array, check_consistent_length, validate_data
 
-__all__ = ["Samples", "check_features", "check_target", "check_weights"]
+from skguard.exceptions import InputTypeError
+
+__all__ = ["Samples", "check_features", "check_no_mapping", "check_target", "check_weights"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -123,7 +126,7 @@ def check_target(estimator: Any, X: Any, y: Any, *, numeric: bool, classes: bool
     numeric : bool
         Whether y must be numeric, as for a regressor.
     classes : bool
-        Whether y holds class labels, and so has at most two dimensions.
+        Whether y holds class labels.
 
     Raises
     ------
@@ -136,6 +139,12 @@ def check_target(estimator: Any, X: Any, y: Any, *, numeric: bool, classes: bool
         raise ValueError(
             f"This {name} estimator requires y to be passed, but the target y is None. Pass y."
         )
+    if getattr(getattr(y, "dtype", None), "names", None):  # one field per head
+        for field in y.dtype.names:
+            check_array(y[field], ensure_2d=False, allow_nd=True, dtype=None, input_name="y")
+        if X is not None:
+            check_consistent_length(X, y)
+        return y
     as_array = np.asarray(y)
     if numeric and as_array.dtype.kind in {"O", "U", "S"} and not scipy.sparse.issparse(y):
         try:
@@ -149,7 +158,7 @@ def check_target(estimator: Any, X: Any, y: Any, *, numeric: bool, classes: bool
         y,
         accept_sparse=False,
         ensure_2d=False,
-        allow_nd=not classes,
+        allow_nd=True,
         dtype=None,
         input_name="y",
         estimator=estimator,
@@ -163,6 +172,21 @@ def check_target(estimator: Any, X: Any, y: Any, *, numeric: bool, classes: bool
     if X is not None:
         check_consistent_length(X, y)
     return y
+
+
+def check_no_mapping(name: str, y: Any) -> None:
+    """Raise if y is a dict, as ``keras.Model.fit`` takes one for several outputs.
+
+    Raises
+    ------
+    InputTypeError
+    """
+    if isinstance(y, Mapping):
+        heads = ", ".join(f"{key!r}: 'labels'" for key in y)
+        raise InputTypeError(
+            f"y of {name} is a dict. Say what each output is, target={{{heads}}} for instance, or "
+            "pass one array."
+        )
 
 
 def _check_one_type(name: str, y: np.ndarray) -> None:

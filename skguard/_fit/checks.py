@@ -5,9 +5,8 @@ Those of parameters are in ``settings.py``, those of arrays in ``arrays.py``.
 
 from __future__ import annotations
 
-import dataclasses
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import keras
@@ -22,12 +21,15 @@ from skguard._parameters.signatures import is_from_keras
 from skguard._repairs.keras_internals import all_layers
 from skguard.callbacks._traits import monitored_metric, traits_of
 from skguard.exceptions import InputTypeError, InputValueError
+from skguard.targets._base import Target
+from skguard.targets._outputs import check_encoded, outputs_of
 
 __all__ = [
     "check_built_model",
     "check_callbacks",
     "check_classes",
     "check_compiled_model",
+    "check_loss",
     "check_model_parameter",
     "check_unused",
     "remember_trained",
@@ -167,15 +169,20 @@ def check_compiled_model(
     ------
     InputValueError
     """
-    _check_loss(model)
     _check_number_of_outputs(estimator, model)
     _check_same_loss(estimator, model)
-    _check_target_fits(model, encoded.y)
+    _check_target_fits(model, encoded)
     _check_inputs(model, encoded.X)
     _check_batches(model, encoded.X, batch_size)
 
 
-def _check_loss(model: keras.Model) -> None:
+def check_loss(model: keras.Model) -> None:
+    """Raise if nothing says what a model is to minimize.
+
+    Raises
+    ------
+    InputValueError
+    """
     loss = getattr(model, "loss", None)
     if isinstance(loss, dict):
         loss = list(loss.values())
@@ -211,9 +218,9 @@ def _check_number_of_outputs(estimator: Any, model: keras.Model) -> None:
     outputs = getattr(model, "outputs", None)
     if expected and outputs is not None and expected != len(outputs):
         raise InputValueError(
-            f"Detected a Keras model with {len(outputs)} outputs, but y was prepared for "
-            f"{expected}. Return a model with {expected}, or override target_encoder to split y "
-            "into one array per output."
+            f"Detected a Keras model with {len(outputs)} outputs, but target_encoder prepared y "
+            f"for {expected}. Return a model with {expected}, or split y into one array per "
+            "output."
         )
 
 
@@ -230,111 +237,16 @@ def _check_same_loss(estimator: Any, model: keras.Model) -> None:
         )
 
 
-def _check_target_fits(model: keras.Model, y: Any) -> None:
-    """Raise if the compiled loss cannot compare an encoded target with the output.
-
-    Only for models with one output of a known shape, which a subclassed model does not have.
-    """
-    outputs = getattr(model, "outputs", None)
-    if not isinstance(y, np.ndarray) or y.size == 0 or outputs is None or len(outputs) != 1:
-        return
-    loss = model.loss[0] if _has_one_item(model.loss) else model.loss
-    units = outputs[0].shape[-1]
-    # With ignore_class, one of the numbers in y is not a class.
-    if units is None or getattr(loss, "ignore_class", None) is not None:
-        return
-    try:
-        name = loss_name(loss)
-    except (TypeError, ValueError):
-        return
-    check = _TARGET_CHECKS.get(name)
-    if check is not None:
-        check(_Target(y, tuple(outputs[0].shape), units, name))
-
-
-def _has_one_item(value: Any) -> bool:
-    return isinstance(value, list | tuple) and len(value) == 1
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Target:
-    """Encoded target beside the shape of the output that it is compared with."""
-
-    y: np.ndarray
-    output_shape: tuple[int | None, ...]
-    units: int
-    loss: str
-
-    @property
-    def width(self) -> int:
-        return 1 if self.y.ndim == 1 else int(self.y.shape[-1])
-
-
-def _check_class_numbers(target: _Target) -> None:
-    y, name = target.y, target.loss
-    n_classes = int(y.max()) + 1
-    if y.ndim == len(target.output_shape) and y.shape[-1] != 1:
-        raise InputValueError(
-            f"y has shape {y.shape}, one column per class, but the loss {name} takes class "
-            'numbers. Use loss="categorical_crossentropy", or pass y as labels.'
-        )
-    if n_classes > target.units:
-        raise InputValueError(
-            f"y has {n_classes} classes, but the output of the model has {target.units} units. "
-            f"The loss {name} needs one unit per class: use meta['n_classes_'] in the model "
-            "function."
-        )
-
-
-def _check_one_hot(target: _Target) -> None:
-    y = target.y
-    if y.ndim == 1 or y.shape[-1] != target.units:
-        n = "labels" if y.ndim == 1 or y.shape[-1] == 1 else f"{y.shape[-1]} classes"
-        raise InputValueError(
-            f"y has {n}, but the output of the model has {target.units} units. The loss "
-            f"{target.loss} needs one unit and one column of y per class. For labels, use "
-            '"sparse_categorical_crossentropy" or, with one unit, "binary_crossentropy".'
-        )
-
-
-def _check_binary(target: _Target) -> None:
-    if target.y.max() > 1:
-        raise InputValueError(
-            f"y has {int(target.y.max()) + 1} classes, and the loss {target.loss} takes two. Use "
-            '"sparse_categorical_crossentropy" with one output unit per class.'
-        )
-    _check_width(target)
-
-
-def _check_elementwise(target: _Target) -> None:
-    if target.y.ndim <= 2:
-        _check_width(target)
-
-
-def _check_width(target: _Target) -> None:
-    width, units = target.width, target.units
-    if len(target.output_shape) != 2 or width == units:
-        return
-    raise InputValueError(
-        f"y has {width} {'column' if width == 1 else 'columns'}, but the output of the model has "
-        f"{units} {'unit' if units == 1 else 'units'}, and the loss {target.loss} compares them "
-        "element by element. The output layer must have as many units as y has columns: "
-        "meta['n_outputs_'] of a model function."
-    )
-
-
-_TARGET_CHECKS: dict[str, Callable[[_Target], None]] = {
-    "binary_crossentropy": _check_binary,
-    "categorical_crossentropy": _check_one_hot,
-    "huber": _check_elementwise,
-    "log_cosh": _check_elementwise,
-    "mean_absolute_error": _check_elementwise,
-    "mean_absolute_percentage_error": _check_elementwise,
-    "mean_squared_error": _check_elementwise,
-    "mean_squared_logarithmic_error": _check_elementwise,
-    "poisson": _check_elementwise,
-    "sparse_categorical_crossentropy": _check_class_numbers,
-}
+def _check_target_fits(model: keras.Model, encoded: Encoded) -> None:
+    """Raise if a loss of Keras cannot compare an array of an own target encoder with its output."""
+    if isinstance(encoded.target_encoder, Target):
+        return  # which has learned the outputs
+    outputs = outputs_of(model, model.loss, encoded.X) or []
+    arrays = encoded.y if isinstance(encoded.y, list | tuple) else [encoded.y]
+    if len(arrays) == len(outputs):
+        for y, output in zip(arrays, outputs, strict=True):
+            if isinstance(y, np.ndarray) and y.size:
+                check_encoded(y, output)
 
 
 def _check_inputs(model: keras.Model, X: Any) -> None:

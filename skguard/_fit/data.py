@@ -6,12 +6,14 @@ import dataclasses
 from typing import Any
 
 import numpy as np
+from sklearn.base import ClassifierMixin
 from sklearn.utils.class_weight import compute_sample_weight
 
 from skguard._fit import arrays, validation
 from skguard._fit.arrays import Samples
 from skguard._fit.settings import FitSettings
 from skguard.exceptions import InputValueError
+from skguard.targets._base import Target
 
 __all__ = ["Encoded", "FitData", "FitInput", "divide", "prepare"]
 
@@ -89,13 +91,23 @@ class FitData:
         ):
             return done
 
-        def encode(samples: Samples) -> tuple[Any, Any, np.ndarray | None]:
-            y = None if samples.y is None else target_encoder.transform(samples.y)
-            return feature_encoder.transform(samples.X), y, samples.sample_weight
+        same_features = done is not None and done.feature_encoder is feature_encoder
 
-        X = feature_encoder.transform(self.training.X)
+        def encode_y(samples: Samples) -> Any:
+            return None if samples.y is None else target_encoder.transform(samples.y)
+
+        held = self.validation_dataset
+        if done is not None and same_features:
+            X = done.X
+        else:
+            X = feature_encoder.transform(self.training.X)
         y = target_encoder.transform(self.training.y)
-        held = self.validation_dataset if self.validation is None else encode(self.validation)
+        if self.validation is not None:
+            if done is not None and same_features:
+                X_held = done.validation_data[0]
+            else:
+                X_held = feature_encoder.transform(self.validation.X)
+            held = X_held, encode_y(self.validation), self.validation.sample_weight
         return Encoded(X, y, self.training.sample_weight, held, feature_encoder, target_encoder)
 
 
@@ -136,24 +148,38 @@ def divide(
         validation_indices = None
     else:
         chosen, validation_indices = _split(
-            samples, weighted, given.groups, settings, validation_seed
+            samples, weighted, given.groups, settings, validation_seed, _labels(draft, samples.y)
         )
         dataset = None
         validation_set = None if validation_indices is None else samples.take(validation_indices)
     return FitData(
         samples.X,
         samples.y,
-        _weighted_by_class(samples.take(chosen), settings.class_weight),
+        _weighted_by_class(draft, samples.take(chosen), settings.class_weight),
         validation_set,
         dataset,
         validation_indices,
     )
 
 
-def _weighted_by_class(training: Samples, class_weight: Any) -> Samples:
+def _labels(draft: Any, y: Any) -> np.ndarray | None:
+    """Return the labels of a classifier's y, one for each sample or step, or None."""
+    if y is None or not isinstance(draft, ClassifierMixin):
+        return None
+    target = draft.target_encoder_
+    if isinstance(target, Target):
+        return target.labels(y)
+    return y.reshape(-1) if y.shape[1:] in ((), (1,)) else None
+
+
+def _weighted_by_class(draft: Any, training: Samples, class_weight: Any) -> Samples:
     """Multiply class weights into the sample weights: as in Keras, of the training set alone."""
     if class_weight is not None:
-        weights = compute_sample_weight(class_weight, training.y)
+        labels = _labels(draft, training.y)
+        if labels is None:
+            weights = compute_sample_weight(class_weight, training.y)
+        else:
+            weights = compute_sample_weight(class_weight, labels.ravel()).reshape(labels.shape)
         if training.sample_weight is not None:
             weights = weights * training.sample_weight
         weights = arrays.check_weights(weights, training.y)
@@ -193,7 +219,12 @@ def _read(draft: Any, supplied: Any, supervised: bool) -> tuple[Samples | None, 
 
 
 def _split(
-    samples: Samples, weighted: np.ndarray, groups: Any, settings: FitSettings, seed: int | None
+    samples: Samples,
+    weighted: np.ndarray,
+    groups: Any,
+    settings: FitSettings,
+    seed: int | None,
+    labels: np.ndarray | None,
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Return the indices of the samples to train on, and of those that are set aside."""
     rule = settings.rule
@@ -205,7 +236,7 @@ def _split(
         rule,
         samples.take(considered),
         groups=None if groups is None else groups[considered],
-        is_classifier=settings.is_classifier,
+        labels=None if labels is None or labels.ndim > 1 else labels[considered],
         seed=seed,
     )
     train, validation_indices = (

@@ -137,7 +137,10 @@ def initialize(estimator: Any, given: FitInput, attributes: Mapping[str, Any]) -
     with input_errors():
         parameters.check_names(estimator)
     draft = estimator._draft(keep_fitted=False, attributes=attributes)
-    draft._initialize(given.X, given.y)
+    X, _ = draft._initialize(given.X, given.y)
+    if draft.model_.compiled or draft.loss is not None:
+        with input_errors():
+            draft._learn_outputs(draft.feature_encoder_.transform(X))
     state = TrainingState.of(draft)
     return vars(draft) | {"_training_state": state, "callbacks_": state.callbacks.fitting}
 
@@ -227,7 +230,13 @@ def fit_once(draft: Any, call: FitCall, prepared: _Prepared, seed: int | None) -
     draft.model_ = draft._model_to_train(seed)
     with input_errors():
         draft._ensure_compiled_model()
+        checks.check_loss(draft.model_)
         encoded = data.encoded_by(draft.feature_encoder_, draft.target_encoder_)
+        if state is None:
+            with seeding.seeded(seed):  # a model may create its variables when it is called
+                draft._learn_outputs(encoded.X)
+            data = dataclasses.replace(data, encoded=encoded)
+            encoded = data.encoded_by(draft.feature_encoder_, draft.target_encoder_)
     arguments = with_batch_sizes(settings.arguments, encoded.X)
     checks.check_compiled_model(draft, draft.model_, encoded, arguments.get("batch_size"))
     built = _callbacks(draft, call, state)
@@ -258,7 +267,7 @@ def _build(draft: Any, call: FitCall, prepared: _Prepared) -> tuple[_Prepared, F
         return prepared, data
     before = draft._stored_params()
     if data is not None:
-        draft._build_model(data.y)
+        draft._build_model()
         return _with_current_settings(draft, call, prepared, before), data
     X, y = draft._initialize(call.given.X, call.given.y)
     prepared = _with_current_settings(draft, call, prepared, before)

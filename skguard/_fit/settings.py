@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from scikeras._utils import route_params
-from sklearn.base import ClassifierMixin
+from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.metrics import get_scorer_names
 
 from skguard import _engine as engine
@@ -105,6 +105,7 @@ class FitSettings:
         }
         _check(estimator, arguments)
         is_classifier = isinstance(estimator, ClassifierMixin)
+        class_weight = _pop_class_weight(estimator, arguments)
         validation_split = arguments.pop("validation_split", None)
         fraction = estimator.validation_fraction
         needs_validation = estimator.early_stopping and not validation.is_set(validation_split)
@@ -121,7 +122,7 @@ class FitSettings:
             callbacks=call.get("callbacks"),
             validation_data=arguments.get("validation_data"),
             rule=validation.choose_rule(validation_split, fraction, is_classifier),
-            class_weight=_class_weight(estimator),
+            class_weight=class_weight,
             early_stopping=bool(estimator.early_stopping),
             n_iter_no_change=estimator.n_iter_no_change,
             tol=estimator.tol,
@@ -138,11 +139,17 @@ class FitSettings:
 _NOT_PASSED_ON = ("initial_epoch", "sample_weight", "validation_data")
 
 
-def _class_weight(estimator: Any) -> Any:
-    """Return the class weights that become sample weights; others are left to Keras."""
-    if "class_weight" in estimator._fit_kwargs:
+def _pop_class_weight(estimator: Any, arguments: dict[str, Any]) -> Any:
+    """Return the class weights that become sample weights, by label; others are left to Keras."""
+    if isinstance(estimator, RegressorMixin) and arguments.get("class_weight") is not None:
+        raise InputValueError(
+            f"class_weight={arguments['class_weight']!r} is for classifiers, and y of "
+            f"{type(estimator).__name__} holds numbers. Pass sample_weight."
+        )
+    if not isinstance(estimator, ClassifierMixin):
         return None
-    return getattr(estimator, "class_weight", None)
+    given = arguments.pop("class_weight", None)
+    return getattr(estimator, "class_weight", None) if given is None else given
 
 
 def _check(estimator: Any, arguments: Mapping[str, Any]) -> None:

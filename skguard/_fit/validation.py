@@ -297,7 +297,7 @@ def split(
     samples: Samples,
     *,
     groups: np.ndarray | None,
-    is_classifier: bool,
+    labels: np.ndarray | None,
     seed: int | None,
 ) -> Split:
     """Split the samples of a fit into those to train on and those to validate with.
@@ -308,8 +308,8 @@ def split(
     samples : Samples
         All samples of the fit.
     groups : ndarray of shape (n_samples,) or None
-    is_classifier : bool
-        Whether to warn if a class is missing on one side.
+    labels : ndarray of shape (n_samples,) or None
+        Labels of a classifier, which replace y: class numbers where y has one column per class.
     seed : int or None
         Seeds everything random, a splitter without ``random_state`` included.
 
@@ -325,7 +325,8 @@ def split(
     """
     _check_groups(rule, groups)
     with seeding.seeded(seed):
-        sides = next(iter(rule.split(samples.X, samples.y, groups)), None)
+        y = samples.y if labels is None else labels
+        sides = next(iter(rule.split(samples.X, y, groups)), None)
     if sides is None:
         raise InputValueError(f"{rule.label} has no split.")
     train, validation = sides
@@ -335,8 +336,8 @@ def split(
         raise InputValueError(f"{rule.label} of {n_samples} samples leaves none to {side}.")
     if np.intersect1d(train, validation).size:
         raise InputValueError(f"{rule.label} has samples in both training and validation set.")
-    if is_classifier:
-        _warn_of_missing_classes(rule, samples.y, train, validation)
+    if labels is not None:
+        _warn_of_missing_classes(rule, labels, train, validation)
     return train, validation
 
 
@@ -361,11 +362,8 @@ def _labels(y: np.ndarray | None) -> np.ndarray | None:
 
 
 def _warn_of_missing_classes(
-    rule: ValidationRule, y: np.ndarray | None, train: np.ndarray, validation: np.ndarray
+    rule: ValidationRule, labels: np.ndarray, train: np.ndarray, validation: np.ndarray
 ) -> None:
-    labels = _labels(y)
-    if labels is None:
-        return
     sides = {"training": train} | ({"validation": validation} if rule.keeps_order else {})
     advice = (
         "validation_split takes the last samples as they come; validation_fraction shuffles and "

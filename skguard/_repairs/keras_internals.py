@@ -18,6 +18,7 @@ __all__ = [
     "build",
     "has_distribution",
     "initial_epoch",
+    "last_activation",
     "replace_schedule",
     "reported_batch",
     "schedule_of",
@@ -177,6 +178,70 @@ def all_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
         yield layer
         if isinstance(layer, keras.Model):
             yield from all_layers(layer)
+
+
+def last_activation(tensor: Any) -> str | None:
+    """Return the name of the activation function that a symbolic tensor is the result of.
+
+    Parameters
+    ----------
+    tensor : keras.KerasTensor
+        Output of a functional model.
+
+    Returns
+    -------
+    str or None
+        None if it is the result of anything else, or that is unknown.
+    """
+    history = getattr(tensor, "_keras_history", None)
+    if history is None:
+        return None
+    operation = history.operation
+    if isinstance(operation, keras.Model):
+        inner = getattr(operation, "outputs", None)
+        return last_activation(inner[history.tensor_index]) if inner else None
+    if isinstance(operation, _KEEPS_VALUES):
+        node = operation._inbound_nodes[history.node_index]
+        return last_activation(node.input_tensors[0])
+    if isinstance(operation, keras.layers.TimeDistributed):
+        operation = operation.layer
+    return _activation_of(operation)
+
+
+_KEEPS_VALUES = (
+    keras.layers.Dropout,
+    keras.layers.Flatten,
+    keras.layers.Identity,
+    keras.layers.Permute,
+    keras.layers.Reshape,
+)
+_ACTIVATES_OUTPUT = (
+    keras.layers.Activation,
+    keras.layers.Conv1D,
+    keras.layers.Conv1DTranspose,
+    keras.layers.Conv2D,
+    keras.layers.Conv2DTranspose,
+    keras.layers.Conv3D,
+    keras.layers.Conv3DTranspose,
+    keras.layers.Dense,
+    keras.layers.EinsumDense,
+    keras.layers.SeparableConv1D,
+    keras.layers.SeparableConv2D,
+)
+
+
+def _activation_of(operation: Any) -> str | None:
+    cls = type(operation)
+    if isinstance(operation, _ACTIVATES_OUTPUT) and cls.call in _CALLS:
+        activation = operation.activation
+        name = getattr(activation, "__name__", None)
+        return name if getattr(keras.activations, str(name), None) is activation else None
+    name = cls.__name__.lower()
+    is_from_keras = cls.__module__.partition(".")[0] == "keras"
+    return name if is_from_keras and name in ("sigmoid", "softmax", "tanh") else None
+
+
+_CALLS = {cls.call for cls in _ACTIVATES_OUTPUT}
 
 
 def values_of(variable: keras.Variable) -> np.ndarray:

@@ -415,9 +415,9 @@ def test_text_that_represents_numbers_is_converted_for_a_regressor():
     np.testing.assert_array_equal(checked, np.array([1, 2.5], np.float32))
 
 
-def test_class_labels_of_three_dimensions_are_rejected():
-    with pytest.raises(ValueError, match="Found array with dim 3"):
-        check_target(Stub(), None, np.zeros((2, 2, 2)), numeric=False, classes=True)
+def test_labels_of_three_dimensions_are_accepted():
+    y = np.zeros((2, 2, 2))
+    assert check_target(Stub(), None, y, numeric=False, classes=True) is y
 
 
 @quick

@@ -1,0 +1,190 @@
+"""Outputs of a built model: shape of one sample, last activation, loss."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from skguard._repairs.keras_internals import all_layers, last_activation
+from skguard.exceptions import InputValueError
+from skguard.targets._losses import LossFormat, Takes, format_of
+
+__all__ = ["IS_PROBABILITY", "MAY_BE_NEGATIVE", "ModelOutput", "check_encoded", "outputs_of"]
+
+IS_PROBABILITY = frozenset({"softmax", "sigmoid", "hard_sigmoid", "sparsemax"})
+MAY_BE_NEGATIVE = frozenset(
+    {
+        "celu", "elu", "gelu", "hard_shrink", "hard_silu", "hard_tanh", "leaky_relu", "linear",
+        "log_sigmoid", "log_softmax", "mish", "selu", "silu", "soft_shrink", "softsign",
+        "sparse_plus", "squareplus", "tanh", "tanh_shrink",
+    }
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ModelOutput:
+    """One output of a model.
+
+    Parameters
+    ----------
+    name : str
+    shape : tuple of (int or None), or None
+        Shape of one sample; None if it is unknown.
+    activation : str or None
+        Name of Keras's function that the output is a result of; None if it is unknown.
+    loss : LossFormat or None
+        None for an output that no compiled loss compares with y.
+    is_in_mapping : bool
+        Whether the model returns a dict, of which `name` is the key.
+    """
+
+    name: str
+    shape: tuple[int | None, ...] | None
+    activation: str | None
+    loss: LossFormat | None
+    is_in_mapping: bool = False
+
+    @property
+    def units(self) -> int | None:
+        """Length of the last axis; 1 for an output of one number per sample without an axis."""
+        if self.shape is None:
+            return None
+        return self.shape[-1] if self.shape else 1
+
+    @property
+    def steps(self) -> tuple[int | None, ...]:
+        """The axes before the last one, such as time steps."""
+        return (self.shape or ())[:-1]
+
+    @property
+    def are_probabilities(self) -> bool:
+        """Whether the activation gives probabilities."""
+        return self.activation in IS_PROBABILITY
+
+    @property
+    def loss_name(self) -> str:
+        """Name of the loss, for messages."""
+        return "the model computes" if self.loss is None else self.loss.name
+
+
+def outputs_of(model: keras.Model, loss: Any, X: Any) -> list[ModelOutput] | None:
+    """Return the outputs of a model, or None if they cannot be known before it is trained.
+
+    Parameters
+    ----------
+    model : keras.Model
+    loss : object
+        As passed to ``compile``.
+    X : array or nested arrays
+        Encoded samples, of which a model without a known output shape is called with one.
+    """
+    tensors = getattr(model, "outputs", None)
+    if tensors is not None:
+        structure = model.output if len(tensors) > 1 else None
+        names = _names(model, tensors, structure)
+        shapes: list[Any] = [tuple(tensor.shape[1:]) for tensor in tensors]
+        activations = [last_activation(tensor) for tensor in tensors]
+    else:
+        found = _called(model, X)
+        if found is None:
+            return None
+        names, shapes, structure = found
+        activations = [None] * len(shapes)
+    losses = _losses(loss, names)
+    return [
+        ModelOutput(
+            str(name),
+            shape,
+            activation,
+            None if one is None else format_of(one),
+            isinstance(structure, dict),
+        )
+        for name, shape, activation, one in zip(names, shapes, activations, losses, strict=True)
+    ]
+
+
+def check_encoded(y: np.ndarray, output: ModelOutput) -> None:
+    """Raise if a loss of Keras would compare an array with an output of another shape.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n_samples, ...)
+        As a target encoder has made it.
+    output : ModelOutput
+
+    Raises
+    ------
+    InputValueError
+    """
+    loss, units = output.loss, output.units
+    if loss is None or not loss.is_known or output.shape is None or units is None:
+        return
+    if loss.takes is Takes.CLASS_NUMBERS:
+        if y.ndim == len(output.shape) + 1 and y.shape[-1] != 1:
+            raise InputValueError(
+                f"y has shape {y.shape}, one column per class, but the loss {loss.name} takes "
+                'class numbers. Use loss="categorical_crossentropy", or encode class numbers.'
+            )
+        if loss.ignored is None and y.max() >= units:
+            raise InputValueError(
+                f"y has {int(y.max()) + 1} classes, but the output of the model has {units} units. "
+                f"The loss {loss.name} needs one unit per class."
+            )
+    elif loss.takes in (Takes.DISTRIBUTION, Takes.ELEMENTS):
+        width = 1 if y.ndim == 1 else y.shape[-1]
+        if y.ndim <= 2 and len(output.shape) == 1 and width != units:
+            raise InputValueError(
+                f"y has {width} {'column' if width == 1 else 'columns'}, but the output of the "
+                f"model has {units} {'unit' if units == 1 else 'units'}, and the loss {loss.name} "
+                "compares them. The output layer must have as many units as y has columns after "
+                "target_encoder."
+            )
+
+
+def _names(model: keras.Model, tensors: Sequence[Any], structure: Any) -> list[Any]:
+    if isinstance(structure, dict):
+        keys = {id(tensor): key for key, tensor in structure.items()}
+        return [keys[id(tensor)] for tensor in tensors]
+    names = getattr(model, "output_names", None)
+    return list(names) if names else [layer.name for layer in model.layers[-len(tensors) :]]
+
+
+def _called(model: keras.Model, X: Any) -> tuple[list[Any], list[tuple[int, ...]], Any] | None:
+    """Call a model with one sample, which also creates its variables."""
+    if any(getattr(layer, "stateful", False) for layer in all_layers(model)):
+        return None
+    first = keras.tree.map_structure(_first, X)
+    result = None
+    # A model that only train_step calls, or one that cannot be called: training will tell.
+    with contextlib.suppress(Exception):
+        result = model(first, training=False)
+    if result is None:
+        return None
+    flat = keras.tree.flatten(result)
+    names = sorted(result) if isinstance(result, dict) else list(range(len(flat)))
+    return names, [tuple(tensor.shape[1:]) for tensor in flat], result
+
+
+def _first(array: Any) -> Any:
+    sample = array[:1]
+    if hasattr(sample, "toarray"):
+        sample = sample.toarray()
+    if isinstance(sample, np.ndarray) and sample.dtype == np.float64:
+        sample = sample.astype(keras.config.floatx())
+    return keras.ops.convert_to_tensor(sample)
+
+
+def _losses(loss: Any, names: Sequence[Any]) -> list[Any]:
+    """Return the loss of each output, as Keras assigns them; None where there is none."""
+    if isinstance(loss, dict):
+        return [loss.get(name, loss.get(str(name))) for name in names]
+    if isinstance(loss, list | tuple):
+        if len(loss) == len(names):
+            return list(loss)
+        return [next((one for one in loss if one is not None), None)] * len(names)
+    return [loss] * len(names)

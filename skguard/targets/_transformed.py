@@ -1,0 +1,116 @@
+"""A target that is a transformer, or two functions, of the user's."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.preprocessing import FunctionTransformer
+
+from skguard.exceptions import InputTypeError, InputValueError
+from skguard.targets._base import Target
+from skguard.targets._outputs import ModelOutput
+
+__all__ = ["Transformed", "check_transformer"]
+
+
+class Transformed(Target):
+    """y as a transformer encodes it, and outputs as it decodes them.
+
+    Parameters
+    ----------
+    transformer : transformer, or (encode, decode)
+        ``inverse_transform``, or `decode`, is called with the outputs of the model.
+    """
+
+    def __init__(self, transformer: Any) -> None:
+        self.transformer = transformer
+
+    def fit(self, y: np.ndarray) -> Transformed:
+        """Fit a clone of the transformer.
+
+        Parameters
+        ----------
+        y : ndarray of shape (n_samples, ...)
+            A transformer that does not take one dimension gets one column.
+
+        Returns
+        -------
+        Transformed
+        """
+        if isinstance(self.transformer, tuple):
+            encode, decode = self.transformer
+            transformer = FunctionTransformer(encode, decode, check_inverse=False)
+        else:
+            transformer = clone(self.transformer)
+        self._sample_shape = tuple(y.shape[1:])
+        self._needs_column = False
+        try:
+            transformer.fit(y)
+        except ValueError:
+            if y.ndim != 1:
+                raise
+            self._needs_column = True
+            transformer.fit(y.reshape(-1, 1))
+        self._transformer = transformer
+        classes = getattr(transformer, "classes_", None)
+        if classes is None and self._sample_shape in ((), (1,)):
+            classes = np.unique(y)
+        self.classes_ = classes
+        self.n_classes_ = None if classes is None else len(classes)
+        metadata: dict[str, Any] = getattr(transformer, "get_metadata", dict)()
+        self.__dict__.update(metadata)
+        return self
+
+    def for_outputs(self, outputs: list[ModelOutput] | None) -> Transformed:
+        """Return this target: what it encodes is the user's business."""
+        return self
+
+    def transform(self, y: np.ndarray) -> Any:
+        """Return y as the transformer encodes it."""
+        encoded = self._transformer.transform(y.reshape(-1, 1) if self._needs_column else y)
+        return encoded.toarray() if hasattr(encoded, "toarray") else encoded
+
+    def inverse_transform(self, outputs: Any, return_proba: bool = False) -> Any:
+        """Return what the transformer makes of the outputs."""
+        decode = self._transformer.inverse_transform
+        if return_proba:
+            if "return_proba" not in inspect.signature(decode).parameters:
+                raise InputValueError(
+                    f"target={self.transformer!r} does not say how outputs become probabilities. "
+                    "Give its inverse_transform a parameter return_proba=False."
+                )
+            return decode(outputs, return_proba=True)
+        decoded = decode(outputs)
+        if self._sample_shape == () and getattr(decoded, "shape", ())[1:] == (1,):
+            return decoded[:, 0]
+        return decoded
+
+    def labels(self, y: np.ndarray) -> np.ndarray | None:
+        """Return one label per sample, or None if y has several columns."""
+        return y.reshape(-1) if self._sample_shape in ((), (1,)) else None
+
+
+def check_transformer(value: Any) -> None:
+    """Raise if a value cannot encode and decode.
+
+    Raises
+    ------
+    InputTypeError
+    """
+    if isinstance(value, tuple):
+        if len(value) == 2 and all(map(callable, value)):
+            return
+        raise InputTypeError(
+            f"target={value!r} must be two functions, (encode, decode). Several outputs are a "
+            "list or a dict."
+        )
+    missing = [m for m in ("fit", "transform", "inverse_transform") if not hasattr(value, m)]
+    if inspect.isclass(value) or missing:
+        what = f"has no {missing[0]}" if missing else "is a class"
+        raise InputTypeError(
+            f"target={value!r} {what}. Pass a word such as 'one_hot', an object of "
+            "skguard.targets, a transformer, (encode, decode), or a list or dict of these."
+        )

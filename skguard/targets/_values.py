@@ -1,0 +1,321 @@
+"""Targets of regressors: numbers, quantiles, a mean and a deviation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import d2_pinball_score, r2_score
+
+from skguard.exceptions import InputValueError
+from skguard.targets._base import Target
+from skguard.targets._losses import Takes
+from skguard.targets._outputs import ModelOutput
+from skguard.targets._supplied_losses import GaussianLoss, QuantileLoss
+
+__all__ = ["MeanAndDeviation", "Quantiles", "Values"]
+
+
+class Values(Target):
+    """Numbers, each predicted by one unit of the output.
+
+    Attributes
+    ----------
+    n_outputs_ : int
+        Number of columns of y.
+    """
+
+    def fit(self, y: np.ndarray) -> Values:
+        """Learn the shape of y.
+
+        Parameters
+        ----------
+        y : ndarray of shape (n_samples,) or (n_samples, n_outputs, ...)
+
+        Returns
+        -------
+        Values
+        """
+        self._sample_shape = tuple(y.shape[1:])
+        self.n_outputs_ = y.shape[1] if y.ndim > 1 else 1
+        return self
+
+    def _for_output(self, output: ModelOutput) -> Values:
+        if output.loss is not None and output.shape is not None:
+            _check_values(output, self._sample_shape)
+        return self
+
+    def transform(self, y: np.ndarray) -> np.ndarray:
+        """Return y as it is.
+
+        Raises
+        ------
+        InputValueError
+            If samples of y have another shape than in ``fit``.
+        """
+        if tuple(y.shape[1:]) != self._sample_shape:
+            raise InputValueError(
+                f"y has samples of shape {y.shape[1:]}, but {self._sample_shape} was expected."
+            )
+        return y
+
+    def inverse_transform(self, outputs: np.ndarray, return_proba: bool = False) -> np.ndarray:
+        """Return the outputs in the shape of y.
+
+        Parameters
+        ----------
+        outputs : ndarray of shape (n_samples, ...)
+        return_proba : bool, default=False
+            Not used.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_outputs, ...)
+        """
+        if outputs[:1].size not in (0, int(np.prod(self._sample_shape, dtype=int))):
+            raise InputValueError(
+                f"The model has outputs of shape {outputs.shape[1:]} per sample, but y has "
+                f"{self._sample_shape}. {_SEVERAL_UNITS}"
+            )
+        return outputs.reshape(len(outputs), *self._sample_shape)
+
+
+_SEVERAL_UNITS = (
+    'For several outputs per target, pass target="quantiles", "mean_and_deviation", or two '
+    "functions, target=(encode, decode)."
+)
+
+
+def _check_values(output: ModelOutput, shape: tuple[int, ...]) -> None:
+    """Raise if a loss would compare y with outputs of another shape."""
+    loss, given = output.loss, output.shape
+    assert loss is not None
+    assert given is not None
+    if loss.takes in (Takes.CLASS_NUMBERS, Takes.EMBEDDINGS, Takes.SEQUENCES):
+        raise InputValueError(
+            f"The loss {loss.name} takes {loss.takes.value}. Use GuardedKerasClassifier for "
+            "classes, or say how y is encoded: target=(encode, decode), two functions."
+        )
+    without = given[:-1] if given[-1:] == (1,) else given
+    without_y = shape[:-1] if shape[-1:] == (1,) else shape
+    if len(without) == len(without_y) and all(
+        size in (None, width) for size, width in zip(without, without_y, strict=True)
+    ):
+        return
+    width, units = shape[-1] if shape else 1, given[-1] if given else 1
+    raise InputValueError(
+        f"y has {width} {'column' if width == 1 else 'columns'}, but the output of the model has "
+        f"{units} {'unit' if units == 1 else 'units'} (shape {shape} and {given} per sample), and "
+        f"the loss {loss.name} compares them element by element. The output layer must have as "
+        "many units as y has columns: meta['n_outputs_'] of a model function. "
+        f"{_SEVERAL_UNITS}"
+    )
+
+
+class Quantiles(Target):
+    """Quantiles of one number: one unit of the output per quantile.
+
+    ``predict`` returns all of them. The score is the mean over the quantiles of
+    ``sklearn.metrics.d2_pinball_score``, which is 1.0 at best.
+
+    Parameters
+    ----------
+    levels : array-like of float of shape (n_quantiles,), default=None
+        Which quantiles, in (0.0, 1.0), such as ``[0.05, 0.5, 0.95]``. Required for ``score``, and
+        for ``loss=None``, which minimizes the pinball loss [1]_.
+
+    Attributes
+    ----------
+    n_outputs_ : int
+        Number of units, if `levels` is given.
+
+    References
+    ----------
+    .. [1] https://scikit-learn.org/stable/modules/model_evaluation.html#pinball-loss
+
+    Examples
+    --------
+    >>> import keras, numpy as np
+    >>> from skguard import GuardedKerasRegressor
+    >>> from skguard.targets import Quantiles
+    >>> def build(meta):
+    ...     return keras.Sequential([keras.layers.Dense(meta["n_outputs_"])])
+    >>> estimator = GuardedKerasRegressor(build, target=Quantiles([0.1, 0.5, 0.9]), verbose=0)
+    >>> X = np.linspace(0, 1, 50)[:, np.newaxis]
+    >>> estimator.fit(X, X[:, 0]).predict(X).shape
+    (50, 3)
+    """
+
+    def __init__(self, levels: Any = None) -> None:
+        self.levels = levels
+
+    def default_loss(self) -> QuantileLoss | None:
+        """Return the pinball loss of the levels."""
+        return None if self.levels is None else QuantileLoss(list(self.levels))
+
+    def fit(self, y: np.ndarray) -> Quantiles:
+        """Check that y has one column.
+
+        Parameters
+        ----------
+        y : ndarray of shape (n_samples,) or (n_samples, 1)
+
+        Returns
+        -------
+        Quantiles
+        """
+        _check_one_column("quantiles", y)
+        if self.levels is not None:
+            levels = np.asarray(self.levels, float)
+            if levels.ndim != 1 or not levels.size or not ((levels > 0) & (levels < 1)).all():
+                raise InputValueError(
+                    f"levels={self.levels!r} of Quantiles must be a list of numbers in (0.0, 1.0)."
+                )
+            self.n_outputs_ = len(levels)
+        return self
+
+    def _for_output(self, output: ModelOutput) -> Quantiles:
+        _check_units(output, "Quantiles", None if self.levels is None else self.n_outputs_)
+        return self
+
+    def transform(self, y: np.ndarray) -> np.ndarray:
+        """Return y as one column, for the loss to compare with each unit."""
+        return y.reshape(-1, 1)
+
+    def inverse_transform(self, outputs: np.ndarray, return_proba: bool = False) -> np.ndarray:
+        """Return the outputs, of shape (n_samples, n_quantiles)."""
+        return outputs
+
+    def score(self, y: np.ndarray, predicted: np.ndarray, sample_weight: Any = None) -> float:
+        """Return the mean over the quantiles of ``d2_pinball_score``."""
+        if self.levels is None:
+            raise InputValueError(
+                "A score of quantiles needs to know which they are. Pass "
+                "target=Quantiles([0.1, 0.5, 0.9]), of skguard.targets, or scoring=."
+            )
+        y = y.reshape(-1)
+        scores = [
+            d2_pinball_score(y, column, alpha=level, sample_weight=sample_weight)
+            for column, level in zip(predicted.T, self.levels, strict=True)
+        ]
+        return float(np.mean(scores))
+
+
+class MeanAndDeviation(Target):
+    """A mean and a standard deviation: two units of the output for one number.
+
+    ``predict`` returns the mean, and ``predict(X, return_std=True)`` both, as scikit-learn's
+    ``GaussianProcessRegressor``. The score is the R2 of the mean.
+
+    Parameters
+    ----------
+    deviation : {"std", "variance", "log_std", "log_variance"}, default=None
+        What the second unit is. Required for ``return_std``. If None, "log_variance" with
+        ``loss=None``, which minimizes the negative log likelihood of a normal distribution [1]_.
+
+    References
+    ----------
+    .. [1] Nix and Weigend, "Estimating the mean and variance of the target probability
+       distribution", 1994. https://doi.org/10.1109/ICNN.1994.374138
+    """
+
+    n_outputs_ = 2
+
+    def __init__(self, deviation: str | None = None) -> None:
+        self.deviation = deviation
+
+    def default_loss(self) -> GaussianLoss:
+        """Return the negative log likelihood of a normal distribution."""
+        return GaussianLoss(self.deviation or "log_variance")
+
+    def fit(self, y: np.ndarray) -> MeanAndDeviation:
+        """Check that y has one column.
+
+        Parameters
+        ----------
+        y : ndarray of shape (n_samples,) or (n_samples, 1)
+
+        Returns
+        -------
+        MeanAndDeviation
+        """
+        if self.deviation not in (None, *_TO_STD):
+            allowed = ", ".join(map(repr, _TO_STD))
+            raise InputValueError(
+                f"deviation={self.deviation!r} of MeanAndDeviation must be one of {allowed}."
+            )
+        _check_one_column("mean_and_deviation", y)
+        self._sample_shape = tuple(y.shape[1:])
+        self._deviation = self.deviation
+        return self
+
+    def _for_output(self, output: ModelOutput) -> MeanAndDeviation:
+        _check_units(output, "MeanAndDeviation", 2)
+        own = output.loss is not None and isinstance(output.loss.loss, GaussianLoss)
+        if not own:
+            return self
+        minimized = output.loss.loss.deviation  # type: ignore[union-attr]
+        if self.deviation not in (None, minimized):
+            raise InputValueError(
+                f"deviation={self.deviation!r}, but the loss takes {minimized!r}. Pass loss=None."
+            )
+        bound: MeanAndDeviation = self._copy(_deviation=minimized)
+        return bound
+
+    def transform(self, y: np.ndarray) -> np.ndarray:
+        """Return y as one column."""
+        return y.reshape(-1, 1)
+
+    def inverse_transform(self, outputs: np.ndarray, return_proba: bool = False) -> np.ndarray:
+        """Return the means, in the shape of y."""
+        return outputs[:, 0].reshape(len(outputs), *self._sample_shape)
+
+    def std(self, outputs: np.ndarray) -> np.ndarray:
+        """Return the standard deviations, in the shape of y."""
+        if self._deviation is None:
+            raise InputValueError(
+                "return_std=True needs to know what the second unit of the output is. Pass "
+                'target=MeanAndDeviation("std"), of skguard.targets, or "variance", "log_std", '
+                '"log_variance".'
+            )
+        std = _TO_STD[self._deviation](outputs[:, 1])
+        return std.reshape(len(outputs), *self._sample_shape)
+
+    def score(self, y: np.ndarray, predicted: np.ndarray, sample_weight: Any = None) -> float:
+        """Return the R2 of the mean."""
+        return float(r2_score(y, predicted, sample_weight=sample_weight))
+
+
+_TO_STD: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "std": lambda x: x,
+    "variance": np.sqrt,
+    "log_std": np.exp,
+    "log_variance": lambda x: np.exp(x / 2),
+}
+
+
+def _check_one_column(name: str, y: np.ndarray) -> None:
+    if y.shape[1:] not in ((), (1,)):
+        raise InputValueError(
+            f"target={name!r} needs a y with one number per sample, got the shape {y.shape}."
+        )
+
+
+def _check_units(output: ModelOutput, name: str, units: int | None) -> None:
+    """Raise if the output does not have the units, or the loss takes one target per unit."""
+    if output.shape is not None and (
+        len(output.shape) != 1 or (units is not None and output.shape[0] not in (None, units))
+    ):
+        raise InputValueError(
+            f"target={name} needs a model with {units or 'one'} "
+            f"{'units' if units else 'unit per quantile'}, got the output shape {output.shape}. "
+            "Use meta['n_outputs_'] in the model function."
+        )
+    loss = output.loss
+    if loss is not None and loss.is_known:
+        raise InputValueError(
+            f"target={name} needs a loss that compares one number with several units; "
+            f"{loss.name} would compare it with each in the same way. Pass loss=None for the loss "
+            "of the target, or a function of your own."
+        )
