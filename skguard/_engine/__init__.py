@@ -10,6 +10,7 @@ from skguard._engine.batches import (
 from skguard._engine.monitor import ON_NAN, Limits, OnNan, StopReason, uses_monitor
 from skguard._engine.selection import ENGINES, Engine, check_engine
 from skguard._engine.tensorflow.cache import clear_graphs
+from skguard._engine.tensorflow.encoding import with_encoded_targets
 from skguard._engine.tensorflow.threads import take_share
 from skguard._repairs.keras_internals import replace_schedule, schedule_of
 
@@ -33,4 +34,5 @@ __all__ = [
     "take_share",
     "train",
     "uses_monitor",
+    "with_encoded_targets",
 ]

@@ -7,6 +7,8 @@ import types
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import keras
+import numpy as np
 from scikeras.wrappers import BaseWrapper, KerasClassifier, KerasRegressor
 from sklearn.base import BaseEstimator
 
@@ -14,7 +16,7 @@ from skguard import _engine as engine
 from skguard import _parameters as parameters
 from skguard._estimators.documentation import documented
 from skguard._estimators.scikeras import ScikerasAdapter
-from skguard._fit import arrays, procedure
+from skguard._fit import arrays, batches, procedure
 from skguard._fit.data import FitInput
 from skguard._fit.result import FitResult, History, TrainingState
 from skguard._parameters import copies, packing
@@ -250,9 +252,12 @@ class GuardedKerasBase(ScikerasAdapter):
         outputs = self._predict_raw(X, **kwargs)
         return self.target_encoder_.inverse_transform(outputs)
 
-    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        weights = arrays.check_weights(sample_weight, X)
-        predicted = self.predict(X)
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
+        if batches.is_batched(X):
+            predicted, y, weights = self._predict_batches(X)
+        else:
+            weights = arrays.check_weights(sample_weight, X)
+            predicted = self.predict(X)
         _, y = self._validate_data(y=y)
         arguments = parameters.route(self.get_params(), "score")
         if isinstance(self.target_encoder_, Target) and not arguments:
@@ -261,6 +266,20 @@ class GuardedKerasBase(ScikerasAdapter):
                 return own
         score: float = self.scorer(y, predicted, sample_weight=weights, **arguments)
         return score
+
+    def _predict_batches(self, X: Any) -> tuple[Any, Any, Any]:
+        """Return predictions, targets and weights of all samples of a dataset, in its order."""
+        outputs, targets, weights = [], [], []
+        for batch in batches.batches_of(X):
+            if batch.y is None:
+                raise InputValueError("A score needs batches of (x, y), got x alone.")
+            outputs.append(engine.predict(self.model_, batch.x, engine=self.engine, verbose=0))
+            targets.append(batch.y)
+            weights.append(batch.sample_weight)
+        joined = keras.tree.map_structure(lambda *parts: np.concatenate(parts), *outputs)
+        predicted = self.target_encoder_.inverse_transform(joined)
+        has_weights = weights[0] is not None
+        return predicted, np.concatenate(targets), np.concatenate(weights) if has_weights else None
 
     @property
     def _has_default_scorer(self) -> bool:

@@ -124,10 +124,10 @@ class GuardedKerasClassifier(GuardedKerasBase, KerasClassifier):
             **kwargs,
         )
 
-    def fit(  # type: ignore[override]
+    def fit(
         self,
         X: Any,
-        y: Any,
+        y: Any = None,
         sample_weight: Any = None,
         *,
         X_val: Any = None,
@@ -142,7 +142,7 @@ class GuardedKerasClassifier(GuardedKerasBase, KerasClassifier):
         return self
 
     def partial_fit(  # type: ignore[override]
-        self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None, **kwargs: Any
+        self, X: Any, y: Any = None, classes: Any = None, sample_weight: Any = None, **kwargs: Any
     ) -> GuardedKerasClassifier:
         attributes = self._announced(classes, "partial_fit", True)
         self._fit_one_epoch(X, y, sample_weight, kwargs, attributes)

@@ -17,6 +17,7 @@ import keras
 from scikeras._utils import route_params
 from scikeras.wrappers import BaseWrapper
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import ClassifierTags, RegressorTags, Tags
 from sklearn.utils.validation import check_is_fitted
 
@@ -24,6 +25,7 @@ from skguard import _engine as engine
 from skguard import _parameters as parameters
 from skguard._fit import arrays, checks
 from skguard._fit.attempts import input_errors
+from skguard._fit.batches import Batch, is_batched
 from skguard._fit.model import with_batch_sizes
 from skguard._fit.result import TrainingState
 from skguard._parameters import copies
@@ -239,6 +241,33 @@ class ScikerasAdapter(BaseWrapper, _NewTags):
         self.__dict__.update(getattr(self.feature_encoder_, "get_metadata", dict)())
         return X, y
 
+    def _learn_first_batch(self, batch: Batch) -> None:
+        """Learn from one batch what `_learn_data` learns from all samples."""
+        if hasattr(batch.x, "shape"):
+            self.X_shape_, self.X_dtype_ = batch.x.shape, batch.x.dtype
+            self.n_features_in_ = batch.x.shape[1] if batch.x.ndim > 1 else 1
+        if has_heads(self.target) or self._overrides_initialize:
+            raise InputValueError(
+                "A target with one item per output, and a subclass that overrides _initialize, "
+                "need arrays, not a dataset or generator."
+            )
+        self.y_dtype_, self.y_ndim_ = None, None
+        if batch.y is not None:
+            self.target_type_ = self._type_of_target(batch.y)
+            self.y_dtype_, self.y_ndim_ = batch.y.dtype, batch.y.ndim
+            self._check_classes_are_known(batch.y)
+        self.target_encoder_ = self.target_encoder.fit(batch.y)
+        self.__dict__.update(getattr(self.target_encoder_, "get_metadata", dict)())
+        self.feature_encoder_ = FunctionTransformer().fit(None)
+
+    def _check_classes_are_known(self, y: Any) -> None:
+        needs = isinstance(self, ClassifierMixin) and self.classes_ is None
+        if needs and self.target is None and y.shape[1:] in ((), (1,)):
+            raise InputValueError(
+                "The labels of a dataset or generator are not known before it has been read. Pass "
+                "all of them: fit(..., classes=[...])."
+            )
+
     def _initialize(self, X: Any, y: Any = None) -> tuple[Any, Any]:
         """Learn the data and build the model: scikeras's template method.
 
@@ -290,8 +319,9 @@ class ScikerasAdapter(BaseWrapper, _NewTags):
         forks.check_not_forked()
         check_is_fitted(self)
         parameters.check_call_names("predict", kwargs)
-        X, _ = self._validate_data(X=X)
-        X = self.feature_encoder_.transform(X)
+        if not is_batched(X):
+            X, _ = self._validate_data(X=X)
+            X = self.feature_encoder_.transform(X)
         arguments = route_params(
             self.get_params(), destination="predict", pass_filter=self._predict_kwargs, strict=True
         )

@@ -13,7 +13,14 @@ from sklearn.utils.validation import check_array, check_consistent_length, valid
 
 from skguard.exceptions import InputTypeError
 
-__all__ = ["Samples", "check_features", "check_no_mapping", "check_target", "check_weights"]
+__all__ = [
+    "Encoded",
+    "Samples",
+    "check_features",
+    "check_no_mapping",
+    "check_target",
+    "check_weights",
+]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -51,6 +58,26 @@ class Samples:
         y = None if self.y is None else self.y[indices]
         weights = None if self.sample_weight is None else self.sample_weight[indices]
         return Samples(self.X[indices], y, weights)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Encoded:
+    """Arrays as the model takes them, and the encoders that made them.
+
+    Parameters
+    ----------
+    X, y : array, or nested lists, tuples and dicts of arrays
+    sample_weight : ndarray of shape (n_samples,) or None
+    validation_data : tuple of (X, y, sample_weight), dataset or None
+    feature_encoder, target_encoder : transformer
+    """
+
+    X: Any
+    y: Any
+    sample_weight: np.ndarray | None
+    validation_data: Any
+    feature_encoder: Any
+    target_encoder: Any
 
 
 def check_features(estimator: Any, X: Any, *, reset: bool) -> Any:

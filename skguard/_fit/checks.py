@@ -15,7 +15,7 @@ from scikeras.utils import loss_name
 from sklearn.base import ClassifierMixin
 
 from skguard import _engine as engine
-from skguard._fit.data import Encoded
+from skguard._fit.arrays import Encoded
 from skguard._parameters import constructor_names, model_function
 from skguard._parameters.signatures import is_from_keras
 from skguard._repairs.keras_internals import all_layers

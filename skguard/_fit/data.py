@@ -9,13 +9,15 @@ import numpy as np
 from sklearn.base import ClassifierMixin
 from sklearn.utils.class_weight import compute_sample_weight
 
-from skguard._fit import arrays, validation
-from skguard._fit.arrays import Samples
+from skguard._fit import arrays, batches, validation
+from skguard._fit.arrays import Encoded, Samples
+from skguard._fit.batches import BatchedData
+from skguard._fit.scales import warn_of_other_scale
 from skguard._fit.settings import FitSettings
 from skguard.exceptions import InputValueError
 from skguard.targets._base import Target
 
-__all__ = ["Encoded", "FitData", "FitInput", "divide", "prepare"]
+__all__ = ["FitData", "FitInput", "divide", "prepare"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -29,26 +31,6 @@ class FitInput:
     y_val: Any = None
     sample_weight_val: Any = None
     groups: Any = None
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Encoded:
-    """Arrays as the model takes them, and the encoders that made them.
-
-    Parameters
-    ----------
-    X, y : array, or nested lists, tuples and dicts of arrays
-    sample_weight : ndarray of shape (n_samples,) or None
-    validation_data : tuple of (X, y, sample_weight), dataset or None
-    feature_encoder, target_encoder : transformer
-    """
-
-    X: Any
-    y: Any
-    sample_weight: np.ndarray | None
-    validation_data: Any
-    feature_encoder: Any
-    target_encoder: Any
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -81,6 +63,10 @@ class FitData:
     def has_validation(self) -> bool:
         return self.validation is not None or self.validation_dataset is not None
 
+    def example(self, encoded: Encoded) -> Any:
+        """Return samples as the model takes them, to call it with."""
+        return encoded.X
+
     def encoded_by(self, feature_encoder: Any, target_encoder: Any) -> Encoded:
         """Return the encoded arrays, encoding only if the encoders are other ones than before."""
         done = self.encoded
@@ -97,6 +83,8 @@ class FitData:
             return None if samples.y is None else target_encoder.transform(samples.y)
 
         held = self.validation_dataset
+        if batches.is_batched(held):
+            held = batches.encoded(held, target_encoder)
         if done is not None and same_features:
             X = done.X
         else:
@@ -113,7 +101,7 @@ class FitData:
 
 def prepare(
     draft: Any, given: FitInput, settings: FitSettings, validation_seed: int | None
-) -> FitData:
+) -> FitData | BatchedData:
     """Validate, divide and encode the data of a fit.
 
     Parameters
@@ -124,7 +112,13 @@ def prepare(
     settings : FitSettings
     validation_seed : int or None
         Seeds what is drawn for the validation set.
+
+    Returns
+    -------
+    FitData or BatchedData
     """
+    if batches.is_batched(given.X):
+        return batches.prepare_batched(draft, given, settings)
     weights = arrays.check_weights(given.sample_weight, given.X)
     validate = draft._validate_data if settings.resume else draft._learn_data
     X, y = validate(given.X, given.y)
@@ -146,6 +140,9 @@ def divide(
     if supplied is not None:
         chosen, validation_set, dataset = weighted, *_read(draft, supplied, samples.y is not None)
         validation_indices = None
+        if validation_set is not None:
+            is_regression = not isinstance(draft, ClassifierMixin)
+            warn_of_other_scale(samples, validation_set, with_y=is_regression)
     else:
         chosen, validation_indices = _split(
             samples, weighted, given.groups, settings, validation_seed, _labels(draft, samples.y)
@@ -195,6 +192,8 @@ def _supplied(given: FitInput, settings: FitSettings, *, supervised: bool) -> An
                 "y_val and sample_weight_val were passed without X_val. Pass X_val too."
             )
         return settings.validation_data
+    if batches.is_batched(given.X_val):
+        return given.X_val
     if given.y_val is None and supervised:
         raise InputValueError("X_val was passed without y_val. Pass y_val too.")
     if settings.validation_data is not None:

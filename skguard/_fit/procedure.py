@@ -21,10 +21,11 @@ from sklearn.exceptions import ConvergenceWarning
 from skguard import _engine as engine
 from skguard import _parameters as parameters
 from skguard._fit import attempts, callbacks, checks
-from skguard._fit.arrays import Samples, check_weights
+from skguard._fit.arrays import Encoded, Samples, check_weights
 from skguard._fit.attempts import input_errors
+from skguard._fit.batches import BatchedData
 from skguard._fit.callbacks import FitCallbacks
-from skguard._fit.data import Encoded, FitData, FitInput, divide, prepare
+from skguard._fit.data import FitData, FitInput, divide, prepare
 from skguard._fit.model import set_steps_per_epoch, with_batch_sizes
 from skguard._fit.result import FitResult, History, TrainingState
 from skguard._fit.settings import FitSettings
@@ -68,7 +69,7 @@ class _Prepared:
     ----------
     draft : estimator
     settings : FitSettings
-    data : FitData or None
+    data : FitData, BatchedData or None
         None for a subclass that overrides ``_initialize``, which learns the data itself.
     state : TrainingState or None
         Where training is resumed from.
@@ -79,7 +80,7 @@ class _Prepared:
 
     draft: Any
     settings: FitSettings
-    data: FitData | None
+    data: FitData | BatchedData | None
     state: TrainingState | None
     validation_seed: int | None
     deadline: float | None
@@ -163,7 +164,7 @@ def _prepared(estimator: Any, call: FitCall, started: float) -> _Prepared:
 
 def _data(
     draft: Any, call: FitCall, settings: FitSettings, validation_seed: int | None
-) -> FitData | None:
+) -> FitData | BatchedData | None:
     if draft._overrides_initialize and not call.resume:
         return None
     return prepare(draft, call.given, settings, validation_seed)
@@ -234,8 +235,9 @@ def fit_once(draft: Any, call: FitCall, prepared: _Prepared, seed: int | None) -
         encoded = data.encoded_by(draft.feature_encoder_, draft.target_encoder_)
         if state is None:
             with seeding.seeded(seed):  # a model may create its variables when it is called
-                draft._learn_outputs(encoded.X)
-            data = dataclasses.replace(data, encoded=encoded)
+                draft._learn_outputs(data.example(encoded))
+            if isinstance(data, FitData):
+                data = dataclasses.replace(data, encoded=encoded)
             encoded = data.encoded_by(draft.feature_encoder_, draft.target_encoder_)
     arguments = with_batch_sizes(settings.arguments, encoded.X)
     checks.check_compiled_model(draft, draft.model_, encoded, arguments.get("batch_size"))
@@ -257,7 +259,9 @@ def fit_once(draft: Any, call: FitCall, prepared: _Prepared, seed: int | None) -
     return FitResult(draft, trained, run, history, data.validation_indices, new_state)
 
 
-def _build(draft: Any, call: FitCall, prepared: _Prepared) -> tuple[_Prepared, FitData]:
+def _build(
+    draft: Any, call: FitCall, prepared: _Prepared
+) -> tuple[_Prepared, FitData | BatchedData]:
     """Build the model of a draft, unless it has one, and return its final settings and data.
 
     A subclass may learn the data while it builds the model, and set parameters.

@@ -116,6 +116,7 @@ class GuardedSearch(repairs.BaseSearchCV):
             self.time_budget, joblib.effective_n_jobs(self.n_jobs), with_refit=bool(self.refit)
         )
         _checks.check(self, params)
+        _checks.check_arrays(X)
         run = self._prepare(X, y, params, budget)
         ended, table = self._evaluate(run)
         results = search_results(run.trials, run.settings, ended, table)

@@ -12,8 +12,10 @@ from typing import Any
 from sklearn.base import clone
 
 from skguard._fit import attempts
+from skguard._fit.batches import is_batched
+from skguard.exceptions import InputTypeError
 
-__all__ = ["check", "check_names"]
+__all__ = ["check", "check_arrays", "check_names"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -111,6 +113,22 @@ def _conflicts(search: Any) -> list[str]:
             "pass refit=True or refit_epochs=None."
         )
     return problems
+
+
+def check_arrays(X: Any) -> None:
+    """Raise if X comes in batches, which no splitter can divide.
+
+    Raises
+    ------
+    InputTypeError
+    """
+    if is_batched(X):
+        raise InputTypeError(
+            f"X is a {type(X).__name__}, and a search divides samples by their indices. Pass "
+            "arrays, which may be memory-mapped: numpy.load(path, mmap_mode='r'). Or fit one "
+            "estimator per sklearn.model_selection.ParameterGrid candidate, each with a dataset "
+            "as X_val."
+        )
 
 
 def check_names(estimator: Any, candidates: Iterable[dict[str, Any]]) -> None:

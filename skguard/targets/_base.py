@@ -88,6 +88,11 @@ class Target(BaseEstimator, TransformerMixin):
         """Return predictions, or probabilities, for the outputs of a model."""
         raise NotImplementedError
 
+    @property
+    def keeps_y(self) -> bool:
+        """Whether y is passed to the loss as it is."""
+        return False
+
     def labels(self, y: np.ndarray) -> np.ndarray | None:
         """Return one label per sample, for class weights and stratification; None without."""
         return None

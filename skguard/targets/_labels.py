@@ -180,6 +180,15 @@ class Labels(Target):
             return numbers
         return np.eye(self.n_classes_, dtype=int)[numbers]
 
+    @property
+    def keeps_y(self) -> bool:
+        """Whether y is passed to the loss as it is: class numbers, or as many columns as units."""
+        if self._head.encoding == "class_numbers":
+            is_numbered = self.classes_.dtype.kind in "iu" and not self._has_columns
+            return is_numbered and np.array_equal(self.classes_, np.arange(self.n_classes_))
+        is_one_hot = self._head.encoding == "one_hot"
+        return self._has_columns and is_one_hot and self._head.units == self.n_classes_
+
     def labels(self, y: np.ndarray) -> np.ndarray:
         """Return one label for each sample or step: class numbers for one column per class."""
         if not self._has_columns:
@@ -281,6 +290,11 @@ class MultiLabel(Target):
                 'target=MultiLabel(outputs="logits"), of skguard.targets.'
             )
         return bound
+
+    @property
+    def keeps_y(self) -> bool:
+        """Whether y is passed to the loss as it is: always."""
+        return True
 
     def transform(self, y: np.ndarray) -> np.ndarray:
         """Return y as it is."""

@@ -46,6 +46,11 @@ class Values(Target):
             _check_values(output, self._sample_shape)
         return self
 
+    @property
+    def keeps_y(self) -> bool:
+        """Whether y is passed to the loss as it is: always."""
+        return True
+
     def transform(self, y: np.ndarray) -> np.ndarray:
         """Return y as it is.
 
