@@ -65,6 +65,6 @@ class GuardedKerasRegressor(GuardedKerasBase, KerasRegressor):
     def _as_y(self, predicted: Any) -> Any:
         """Return predictions in the floating-point type of y."""
         is_array = isinstance(predicted, np.ndarray) and predicted.dtype.kind in "biuf"
-        if not is_array or self.y_dtype_.names:  # of an encoder of the user's, or of heads
+        if not is_array or self.y_dtype_.names:  # of a custom encoder, or of heads
             return predicted
         return predicted.astype(np.result_type(predicted.dtype, self.y_dtype_), copy=False)

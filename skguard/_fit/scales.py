@@ -21,7 +21,7 @@ __all__ = ["warn_of_other_scale"]
 _MAX_SHIFT = 3.0  # in standard deviations: a random split of 5 samples is beyond it in 1 of 1e10
 _MAX_SPREAD = 5.0
 _N_SAMPLES = 2
-_N_ROWS = 10_000  # of large data, that many rows are looked at
+_N_EXAMINED = 10_000  # of large data, that many samples are examined
 
 
 def warn_of_other_scale(training: Samples, validation: Samples, *, with_y: bool) -> None:
@@ -77,7 +77,7 @@ def _is_numeric(array: Any) -> bool:
 
 
 def _columns(array: np.ndarray) -> np.ndarray:
-    """Return one column per feature, without copying all rows of large data."""
-    step = max(1, len(array) // _N_ROWS)
-    rows = array[::step]
-    return rows.reshape(len(rows), -1).astype(np.float64)
+    """Return one column per feature, without a copy of all samples."""
+    step = max(1, len(array) // _N_EXAMINED)
+    examined = array[::step]
+    return examined.reshape(len(examined), -1).astype(np.float64)

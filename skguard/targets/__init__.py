@@ -1,4 +1,4 @@
-"""What y means: how it is encoded for the loss of a model, and how outputs are decoded.
+"""Targets: how y is encoded for the loss of a model, and how its outputs are decoded.
 
 An estimator finds this out by itself from y, the loss and the outputs of the built model. Pass
 one of these as its parameter ``target`` where it says that it cannot know, or for outputs that

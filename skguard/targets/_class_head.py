@@ -133,7 +133,7 @@ def threshold_of(meaning: Outputs) -> float:
 
 
 def _normalized(outputs: np.ndarray) -> np.ndarray:
-    """Return rows that add up to 1, as of scikit-learn's OneVsRestClassifier."""
+    """Return probabilities that add up to 1, as of scikit-learn's OneVsRestClassifier."""
     clipped = np.maximum(outputs, 0)
     sums = clipped.sum(axis=-1, keepdims=True)
     uniform = np.full_like(clipped, 1 / outputs.shape[-1])
@@ -362,7 +362,7 @@ def meaning_of(output: ModelOutput) -> Outputs:
         activation = 'activation="sigmoid"' if output.units == 1 else 'activation="softmax"'
         raise InputValueError(
             f"The loss {output.loss_name} needs probabilities, but the output layer "
-            f"{output.name!r} has the activation {output.activation!r}. Give it {activation}, or "
+            f"{output.name!r} has the activation {output.activation!r}. Use {activation}, or "
             "pass the loss as an object with from_logits=True."
         )
     if expected is Outputs.MARGINS and output.activation is None and output.units == 1:

@@ -97,7 +97,7 @@ class Heads(Target):
         if missing:
             raise InputValueError(
                 f"target has the head {missing[0]!r}, but the outputs of the model are "
-                f"{', '.join(map(repr, by_name))}. Give the output layers the names of the heads, "
+                f"{', '.join(map(repr, by_name))}. Name the output layers as the heads, "
                 'such as Dense(1, name="age").'
             )
         return {name: by_name[name] for name in self._targets}

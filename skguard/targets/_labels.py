@@ -277,7 +277,7 @@ class MultiLabel(Target):
         if output.activation == "softmax":
             raise InputValueError(
                 "y has several labels per sample, but the output layer has a softmax, of which "
-                'only one unit can be large. Give it activation="sigmoid".'
+                'only one unit can be large. Use activation="sigmoid".'
             )
         if self.outputs != "auto":
             bound._meaning = Outputs(self.outputs)

@@ -1,4 +1,4 @@
-"""What each loss of Keras compares: the form of y that it takes and the meaning of the outputs."""
+"""Formats of the losses of Keras: the form of y that each takes, and the meaning of the outputs."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Outputs(enum.Enum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class LossFormat:
-    """What a loss compares.
+    """Form of y that a loss takes, and meaning of the outputs that it is compared with.
 
     Parameters
     ----------

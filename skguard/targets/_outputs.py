@@ -160,7 +160,7 @@ def _called(model: keras.Model, X: Any) -> tuple[list[Any], list[tuple[int, ...]
         return None
     first = keras.tree.map_structure(_first, X)
     result = None
-    # A model that only train_step calls, or one that cannot be called: training will tell.
+    # A model that only train_step calls, or one that cannot be called: training shows which.
     with contextlib.suppress(Exception):
         result = model(first, training=False)
     if result is None:

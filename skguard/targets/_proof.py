@@ -1,4 +1,4 @@
-"""What a loss that is not Keras's own takes, found by calling it.
+"""Trials of a loss that is not one of Keras's, which find out what it takes.
 
 A loss takes y in a form if, for every class, it is lower for outputs that speak for that class
 than for outputs that speak for another one. A form for which that does not hold would be

@@ -1,4 +1,4 @@
-"""A target that is a transformer, or two functions, of the user's."""
+"""A target that is a user-defined transformer, or two functions."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Transformed(Target):
             if "return_proba" not in inspect.signature(decode).parameters:
                 raise InputValueError(
                     f"target={self.transformer!r} does not say how outputs become probabilities. "
-                    "Give its inverse_transform a parameter return_proba=False."
+                    "Its inverse_transform needs a parameter return_proba=False."
                 )
             return decode(outputs, return_proba=True)
         decoded = decode(outputs)
