@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 
-from skguard._engine import backends, batches, loop, prediction, samples, selection
+from skguard._engine import backends, batches, freezing, loop, prediction, samples, selection
 from skguard._engine.monitor import Limits, MonitoredCallbacks
 from skguard._engine.plan import Plan
 from skguard._engine.protocol import UnsuitableError
@@ -115,12 +115,18 @@ def train(
     Raises
     ------
     InputValueError
-        If `engine` is "fused" and cannot train this, or a callback monitors a metric that is not
-        logged.
+        If `engine` is "fused" and cannot train this, a callback monitors a metric that is not
+        logged, or the optimizer has no state for a layer that was made trainable.
     DivergedError
         If the loss or a weight is not finite and `limits` has ``on_nan="fail"``.
     """
-    arguments = _DEFAULTS | arguments
+    with freezing.with_current_flags(model):
+        return _train(model, x, y, engine, limits, _DEFAULTS | arguments)
+
+
+def _train(
+    model: keras.Model, x: Any, y: Any, engine: str, limits: Limits, arguments: dict[str, Any]
+) -> TrainingRun:
     reason = "engine='keras'"
     if engine != Engine.KERAS:
         try:
