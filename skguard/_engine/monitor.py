@@ -264,6 +264,12 @@ class MonitoredCallbacks(keras.callbacks.CallbackList):
         return float(keras_internals.values_of(learning_rate))
 
     @property
+    def history(self) -> dict[str, list[float]]:
+        """One value per metric and whole epoch."""
+        logged: dict[str, list[float]] = self._history.history
+        return logged
+
+    @property
     def stop_reason(self) -> StopReason:
         """Why training ended."""
         if self._stop_reason is not None:

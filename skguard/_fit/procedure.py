@@ -241,6 +241,7 @@ def fit_once(draft: Any, call: FitCall, prepared: _Prepared, seed: int | None) -
             run = _train(draft, prepared, encoded, arguments, trained, seed)
     finally:
         built.paths.tidy()
+    copies.warn_of_lost_records(trained)
     continues = settings.resume and settings.initial_epoch
     before = History.of(draft) if continues else History()
     history = before.extended(run)

@@ -140,7 +140,7 @@ def _pack_configurable(value: Any) -> Packed:
 
 @dataclasses.dataclass(frozen=True)
 class _TrainableFlags:
-    """What is trainable in a layer or model.
+    """Flags ``trainable`` of a layer or model, of its layers and of its variables.
 
     Configurations do not have all of it: that of a ``keras.Sequential`` is read without its flag
     (Keras 3.8 to 3.15), after which ``trainable = True`` does not reach the layers in it.

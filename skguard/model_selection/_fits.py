@@ -13,7 +13,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, clone
 from sklearn.pipeline import Pipeline
 
-from skguard._fit.attempts import is_worth_another_try
+from skguard._fit.attempts import is_pruning, is_worth_another_try
 from skguard._repairs import scikit_learn as repairs
 from skguard._warnings import level_of_user
 from skguard.model_selection._budget import Deadline
@@ -149,6 +149,8 @@ class Failure:
     may_retry : bool, default=False
     is_fatal : bool, default=False
         Whether the search ends.
+    is_pruned : bool, default=False
+        Whether the fit was ended by decision, so that it counts as no consecutive failure.
     """
 
     status: FitStatus
@@ -158,6 +160,7 @@ class Failure:
     exception: BaseException | None = None
     may_retry: bool = False
     is_fatal: bool = False
+    is_pruned: bool = False
 
     @classmethod
     def of(
@@ -176,6 +179,7 @@ class Failure:
             exception=error,
             may_retry=is_worth_another_try(error, retry_on),
             is_fatal=is_fatal or not isinstance(error, Exception),
+            is_pruned=is_pruning(error),
         )
 
 

@@ -72,9 +72,7 @@ CALLBACKS = {
 @pytest.mark.parametrize("used", ENGINES)
 @pytest.mark.parametrize("flag", [True, False], ids=["made trainable", "frozen"])
 @pytest.mark.parametrize("name", CALLBACKS)
-def test_a_callback_that_sets_trainable_has_the_effect_that_it_has_in_keras(
-    name, flag, used, line
-):
+def test_a_callback_that_sets_trainable_has_the_effect_that_it_has_in_keras(name, flag, used, line):
     X, y = line
     ours, theirs = build(not flag), build(not flag)
     arguments = FIT | {"epochs": 5}

@@ -1,4 +1,4 @@
-"""Copies of models have the ``trainable`` flags of the original, and react to changes as it does."""
+"""Copies of models have the ``trainable`` flags of the original, and changes have equal effects."""
 
 import pickle
 
