@@ -25,6 +25,7 @@ from skguard._fit.arrays import Samples, check_weights
 from skguard._fit.attempts import input_errors
 from skguard._fit.callbacks import FitCallbacks
 from skguard._fit.data import Encoded, FitData, FitInput, divide, prepare
+from skguard._fit.limits import BudgetLimit, Deadlines, without_limits
 from skguard._fit.model import set_steps_per_epoch, with_batch_sizes
 from skguard._fit.result import FitResult, History, TrainingState
 from skguard._fit.settings import FitSettings
@@ -73,8 +74,7 @@ class _Prepared:
     state : TrainingState or None
         Where training is resumed from.
     validation_seed : int or None
-    deadline : float or None
-        Time of ``time.monotonic`` at which training has to end.
+    deadlines : Deadlines
     """
 
     draft: Any
@@ -82,7 +82,7 @@ class _Prepared:
     data: FitData | None
     state: TrainingState | None
     validation_seed: int | None
-    deadline: float | None
+    deadlines: Deadlines
 
 
 @contextlib.contextmanager
@@ -120,8 +120,8 @@ def fit(estimator: Any, call: FitCall) -> FitResult:
         prepared = _prepared(estimator, call, started)
     result, record = attempts.run(
         functools.partial(_attempt, estimator, call, prepared),
-        dataclasses.replace(prepared.settings.retries, deadline=prepared.deadline),
-        estimator.get_params(),
+        dataclasses.replace(prepared.settings.retries, deadline=prepared.deadlines.first),
+        without_limits(estimator.get_params()),
     )
     return dataclasses.replace(result, attempts=record, seconds=time.monotonic() - started)
 
@@ -147,14 +147,13 @@ def _prepared(estimator: Any, call: FitCall, started: float) -> _Prepared:
     state = TrainingState.of(estimator) if call.resume else None
     seed = _validation_seed(settings, call.given, state)
     draft = estimator._draft(keep_fitted=call.resume, attributes=call.attributes)
-    limit = settings.max_fit_seconds
     return _Prepared(
         draft,
         settings,
         _data(draft, call, settings, seed),
         state,
         seed,
-        None if limit is None else started + limit,
+        Deadlines.of(settings.max_fit_seconds, started),
     )
 
 
@@ -319,7 +318,12 @@ def _train(
             encoded.X,
             encoded.y,
             engine=settings.engine,
-            limits=engine.Limits(settings.on_nan, prepared.deadline),
+            limits=engine.Limits(
+                settings.on_nan,
+                prepared.deadlines.hard,
+                prepared.deadlines.soft,
+                prepared.deadlines.min_epochs,
+            ),
             **arguments
             | {
                 "sample_weight": encoded.sample_weight,
@@ -333,9 +337,15 @@ def _train(
 
 
 def _warn_if_not_trained(settings: FitSettings, history: History, run: engine.TrainingRun) -> None:
-    if run.stop_reason == "time_budget" and not history.n_epochs:
-        warn(
-            f"max_fit_seconds={settings.max_fit_seconds!r} elapsed before the end of the first "
-            "epoch: history_ is empty, and the model was trained on some of the samples or none.",
-            ConvergenceWarning,
-        )
+    if run.stop_reason != "time_budget" or history.n_epochs:
+        return
+    limit = settings.max_fit_seconds
+    if isinstance(limit, BudgetLimit) and not limit.min_epochs:
+        elapsed = "The part of time_budget that the search has for this fit"
+    else:
+        elapsed = f"max_fit_seconds={limit!r}"
+    warn(
+        f"{elapsed} elapsed before the end of the first epoch: history_ is empty, and the model "
+        "was trained on some of the samples or none.",
+        ConvergenceWarning,
+    )
