@@ -12,7 +12,7 @@ _MAX_ITEMS = 1_000  # of a container that may hold estimators
 
 
 class BudgetLimit(float):
-    """A ``max_fit_seconds`` that a search with a time budget sets in place of the user's.
+    """A ``max_fit_seconds`` that a search sets because of its ``time_budget``.
 
     Its ``repr`` is that of the value that it replaces, so that no message shows it.
 

@@ -37,6 +37,7 @@ _BASE_ATTRIBUTES = ("params", "_model", "model")  # Keras assigns them
 
 _MAX_DEPTH = 5
 _MAX_ITEMS = 1_000  # of a container that is looked into
+_MAX_VISITS = 10_000  # of objects, in all callbacks together
 _MAX_BYTES = 2**16  # of an array whose values are compared
 
 _CONTAINERS = (
@@ -157,6 +158,7 @@ class _Walk:
         self.methods: list[types.MethodType] = []
         self._objects: dict[int, Any] = {}
         self._n_references: collections.Counter[int] = collections.Counter()
+        self._n_visits = 0
 
     def enter(self, attributes: Mapping[str, Any]) -> None:
         """Walk through the attributes of one callback."""
@@ -168,6 +170,9 @@ class _Walk:
         self.owned.append(found)
 
     def _visit(self, value: Any, found: set[int], depth: int) -> None:
+        self._n_visits += 1
+        if self._n_visits > _MAX_VISITS:
+            return
         if _reports(value):
             self.reporting.append(value)
             return
@@ -185,6 +190,8 @@ class _Walk:
 
     def referred_to_from_outside(self) -> set[int]:
         """Return the identities of the objects with references that are not in the callbacks."""
+        if self._n_visits > _MAX_VISITS:
+            return set()  # not all references were counted
         return {
             key for key, n in self._excess().items() if n > _excess_of_an_object_of_its_callback()
         }

@@ -270,3 +270,11 @@ def test_references_from_outside_are_told_from_those_of_the_callback():
     walk = foreign._Walk()
     walk.enter(attributes)
     assert not walk.referred_to_from_outside()
+
+
+def test_callbacks_with_many_objects_are_not_searched_for_long(line):
+    pairs = [(number, (number, number)) for number in range(1000)]
+    callback = Log(pairs, lambda target, loss: None)
+    callback.tree = [[[list(pairs) for _ in range(50)] for _ in range(10)] for _ in range(10)]
+    assert foreign.Holdings.of([callback]).foreign == [(callback, set())]
+    make_regressor(callbacks=[callback]).fit(*line)
