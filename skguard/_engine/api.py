@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 
-from skguard._engine import backends, batches, loop, prediction, samples, selection
+from skguard._engine import backends, batches, freezing, loop, prediction, samples, selection
 from skguard._engine.monitor import Limits, MonitoredCallbacks
 from skguard._engine.plan import Plan
 from skguard._engine.protocol import UnsuitableError
@@ -74,7 +74,7 @@ class TrainingRun:
     def of(cls, callbacks: MonitoredCallbacks, engine: Engine, reason: str) -> TrainingRun:
         """Summarize a training that has ended, from the callbacks that monitored it."""
         return cls(
-            history=callbacks.model.history.history,
+            history=callbacks.history,
             engine=engine.value,
             reason=reason,
             n_epochs=callbacks.n_epochs,
@@ -115,12 +115,18 @@ def train(
     Raises
     ------
     InputValueError
-        If `engine` is "fused" and cannot train this, or a callback monitors a metric that is not
-        logged.
+        If `engine` is "fused" and cannot train this, a callback monitors a metric that is not
+        logged, or the optimizer has no state for a layer that was made trainable.
     DivergedError
         If the loss or a weight is not finite and `limits` has ``on_nan="fail"``.
     """
-    arguments = _DEFAULTS | arguments
+    with freezing.with_current_flags(model):
+        return _train(model, x, y, engine, limits, _DEFAULTS | arguments)
+
+
+def _train(
+    model: keras.Model, x: Any, y: Any, engine: str, limits: Limits, arguments: dict[str, Any]
+) -> TrainingRun:
     reason = "engine='keras'"
     if engine != Engine.KERAS:
         try:
@@ -172,11 +178,12 @@ def _train_by_keras(
     reason: str,
 ) -> TrainingRun:
     splits = arguments["validation_data"] is None
+    is_replaced = selection.replacement_of(model, "fit") is not None
     callbacks = MonitoredCallbacks(
         arguments["callbacks"] or [],
         model,
         limits,
-        arguments["verbose"],
+        0 if is_replaced else arguments["verbose"],
         epochs=arguments["epochs"],
         steps=batches.steps_per_epoch(
             x,
@@ -185,7 +192,12 @@ def _train_by_keras(
             validation_split=arguments["validation_split"] if splits else None,
         ),
     )
-    model.fit(x=x, y=y, **{**arguments, "callbacks": callbacks})
+    arguments = {**arguments, "callbacks": callbacks}
+    if is_replaced:
+        # A replacement may log the arguments that it gets, and append to a list of callbacks.
+        given = {k: v for k, v in arguments.items() if v is not _DEFAULTS[k]}
+        arguments = given | {"callbacks": [callbacks]}
+    model.fit(x=x, y=y, **arguments)
     with contextlib.suppress(UnsuitableError):
         backends.current().clean_up()
     return TrainingRun.of(callbacks, Engine.KERAS, reason)

@@ -70,14 +70,25 @@ class Limits:
         with the weights of the last finite epoch, or nothing.
     deadline : float or None, default=None
         Time at which training ends, on the clock of ``time.monotonic()``, in seconds.
+    soft_deadline : float or None, default=None
+        Time at which it ends once `min_epochs` epochs are complete.
+    min_epochs : int, default=0
     """
 
     on_nan: str = OnNan.IGNORE.value
     deadline: float | None = None
+    soft_deadline: float | None = None
+    min_epochs: int = 0
 
-    def is_over(self) -> bool:
-        """Whether the deadline has passed."""
-        return self.deadline is not None and time.monotonic() >= self.deadline
+    def is_over(self, n_epochs: int) -> bool:
+        """Whether a deadline has passed that applies after `n_epochs` epochs."""
+        if self.deadline is None and self.soft_deadline is None:
+            return False
+        deadlines = [self.deadline]
+        if n_epochs >= self.min_epochs:
+            deadlines.append(self.soft_deadline)
+        now = time.monotonic()
+        return any(deadline is not None and now >= deadline for deadline in deadlines)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -190,7 +201,7 @@ class MonitoredCallbacks(keras.callbacks.CallbackList):
 
     def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
         super().on_test_batch_end(batch, logs)
-        if not self.is_cut and self._limits.is_over():
+        if not self.is_cut and self._limits.is_over(self.n_epochs):
             self._cut(StopReason.TIME_BUDGET)
         if self.is_cut:
             self.model.stop_evaluating = True
@@ -211,7 +222,7 @@ class MonitoredCallbacks(keras.callbacks.CallbackList):
         self.n_epochs += 1
         self._save_if_finite()  # and after them, as they may set the weights
         is_last = epoch + 1 == self.params.get("epochs")
-        if self._limits.is_over() and not self.model.stop_training and not is_last:
+        if self._limits.is_over(self.n_epochs) and not self.model.stop_training and not is_last:
             self._stop_reason = StopReason.TIME_BUDGET
             self.model.stop_training = True
 
@@ -264,6 +275,12 @@ class MonitoredCallbacks(keras.callbacks.CallbackList):
         return float(keras_internals.values_of(learning_rate))
 
     @property
+    def history(self) -> dict[str, list[float]]:
+        """One value per metric and whole epoch."""
+        logged: dict[str, list[float]] = self._history.history
+        return logged
+
+    @property
     def stop_reason(self) -> StopReason:
         """Why training ended."""
         if self._stop_reason is not None:
@@ -312,12 +329,14 @@ class MonitoredCallbacks(keras.callbacks.CallbackList):
         """Check loss and time between two batches of an epoch, and cut it if it has to end."""
         if self._is_strict:
             self._check_losses(logs or {})
-        if not self.is_cut and self._limits.is_over():
+        if not self.is_cut and self._limits.is_over(self.n_epochs):
             self._cut(StopReason.TIME_BUDGET)
 
     def _is_time_to_check(self) -> bool:
         now = time.monotonic()
-        if now - self._checked_at < _SECONDS_BETWEEN_CHECKS and not self._limits.is_over():
+        if now - self._checked_at < _SECONDS_BETWEEN_CHECKS and not self._limits.is_over(
+            self.n_epochs
+        ):
             return False
         self._checked_at = now
         return True

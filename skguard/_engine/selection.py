@@ -14,7 +14,14 @@ from skguard._engine.protocol import Backend, UnsuitableError
 from skguard._repairs import keras_internals
 from skguard.exceptions import InputValueError
 
-__all__ = ["ENGINES", "Engine", "backend_for_prediction", "backend_for_training", "check_engine"]
+__all__ = [
+    "ENGINES",
+    "Engine",
+    "backend_for_prediction",
+    "backend_for_training",
+    "check_engine",
+    "replacement_of",
+]
 
 
 class Engine(str, enum.Enum):
@@ -33,6 +40,21 @@ ENGINES = tuple(engine.value for engine in Engine)
 # them expects it to be called.
 _TRAINING_METHODS = ("fit", "evaluate", "make_train_function", "make_test_function")
 _PREDICTION_METHODS = ("predict", "make_predict_function")
+
+# Methods of Keras that are traced. Those of a user-defined class are traced with its model; a
+# replacement in a class of Keras itself, as tools that log every training make it, holds for all
+# models, those whose graphs were traced before included.
+_TRACED_METHODS = (
+    "train_step",
+    "test_step",
+    "predict_step",
+    "compute_loss",
+    "compute_metrics",
+    "reset_metrics",
+    "get_metrics_result",
+    "call",
+    "__call__",
+)
 
 _LARGEST = 2**31 - 1  # counters in graphs have 32 bits
 
@@ -120,6 +142,10 @@ def backend_for_prediction(model: keras.Model) -> Backend[Any]:
 
 def _backend_for(model: keras.Model, methods: Iterable[str]) -> Backend[Any]:
     backend = backends.current()
+    for name in (*methods, *_TRACED_METHODS):
+        replacement = replacement_of(model, name)
+        if replacement is not None:
+            raise UnsuitableError(f"{name}() of Keras's models was replaced, by {replacement}")
     for name in methods:
         if name in vars(model) or getattr(type(model), name) is not getattr(keras.Model, name):
             raise UnsuitableError(f"the model overrides {name}()")
@@ -134,6 +160,27 @@ def _backend_for(model: keras.Model, methods: Iterable[str]) -> Backend[Any]:
         raise UnsuitableError("the inputs of the model have a fixed batch size")
     backend.check(model)
     return backend
+
+
+def replacement_of(model: keras.Model, method: str) -> str | None:
+    """Return the module that has replaced a method in a class of Keras; None if it was not.
+
+    The function itself is asked, as ``functools.wraps`` copies the name of another's module.
+    """
+    for cls in type(model).__mro__:
+        if method in vars(cls):
+            break
+    else:
+        return None
+    if not _is_of_keras(cls.__module__):
+        return None
+    function = vars(cls)[method]
+    module: str = getattr(function, "__globals__", {}).get("__name__", type(function).__module__)
+    return None if _is_of_keras(module) else module
+
+
+def _is_of_keras(module: str) -> bool:
+    return module.partition(".")[0] == "keras"
 
 
 def _input_shapes(model: keras.Model) -> list[Any]:

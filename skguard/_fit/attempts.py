@@ -24,6 +24,7 @@ __all__ = [
     "RetryRule",
     "check_rule",
     "input_errors",
+    "is_pruning",
     "is_worth_another_try",
     "run",
     "with_record",
@@ -157,13 +158,37 @@ def run(
             return result, record
 
 
+# Errors of other libraries that end one trial, or a search, by decision, by package and class.
+_PRUNING = {"optuna": {"TrialPruned"}, "ray": {"_TuneStopTrialError"}}
+_FINAL = _PRUNING | {
+    "keras_tuner": {"FailedTrialError", "FatalError"},
+    "kerastuner": {"FailedTrialError", "FatalError"},
+}
+
+
+def _is_one_of(error: BaseException, names: Mapping[str, set[str]]) -> bool:
+    """Return whether the class of an error, or a base of it, has one of the names."""
+    return any(
+        cls.__name__ in names.get((cls.__module__ or "").partition(".")[0], ())
+        for cls in type(error).__mro__
+    )
+
+
+def is_pruning(error: BaseException) -> bool:
+    """Return whether a search of another library ends a trial that is not promising."""
+    return _is_one_of(error, _PRUNING)
+
+
 def is_worth_another_try(error: BaseException, retry_on: Any) -> bool:
     """Return whether another try at the fit that raised `error` may succeed.
 
-    Never after `InputError`, `FailedTrialError` and `ForkedProcessError`, nor after an error that
-    an estimator raised before its first attempt, whatever `retry_on`.
+    Never after `InputError`, `FailedTrialError` and `ForkedProcessError`, their counterparts in
+    Optuna, Ray Tune and KerasTuner, nor after an error that an estimator raised before its first
+    attempt, whatever `retry_on`.
     """
     if isinstance(error, FailedTrialError | ForkedProcessError | InputError):
+        return False
+    if _is_one_of(error, _FINAL):
         return False
     if getattr(error, "attempts", None) == []:
         return False

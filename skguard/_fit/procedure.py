@@ -26,6 +26,7 @@ from skguard._fit.attempts import input_errors
 from skguard._fit.batches import BatchedData
 from skguard._fit.callbacks import FitCallbacks
 from skguard._fit.data import FitData, FitInput, divide, prepare
+from skguard._fit.limits import BudgetLimit, Deadlines, without_limits
 from skguard._fit.model import set_steps_per_epoch, with_batch_sizes
 from skguard._fit.result import FitResult, History, TrainingState
 from skguard._fit.settings import FitSettings
@@ -74,8 +75,7 @@ class _Prepared:
     state : TrainingState or None
         Where training is resumed from.
     validation_seed : int or None
-    deadline : float or None
-        Time of ``time.monotonic`` at which training has to end.
+    deadlines : Deadlines
     """
 
     draft: Any
@@ -83,7 +83,7 @@ class _Prepared:
     data: FitData | BatchedData | None
     state: TrainingState | None
     validation_seed: int | None
-    deadline: float | None
+    deadlines: Deadlines
 
 
 @contextlib.contextmanager
@@ -121,8 +121,8 @@ def fit(estimator: Any, call: FitCall) -> FitResult:
         prepared = _prepared(estimator, call, started)
     result, record = attempts.run(
         functools.partial(_attempt, estimator, call, prepared),
-        dataclasses.replace(prepared.settings.retries, deadline=prepared.deadline),
-        estimator.get_params(),
+        dataclasses.replace(prepared.settings.retries, deadline=prepared.deadlines.first),
+        without_limits(estimator.get_params()),
     )
     return dataclasses.replace(result, attempts=record, seconds=time.monotonic() - started)
 
@@ -151,14 +151,13 @@ def _prepared(estimator: Any, call: FitCall, started: float) -> _Prepared:
     state = TrainingState.of(estimator) if call.resume else None
     seed = _validation_seed(settings, call.given, state)
     draft = estimator._draft(keep_fitted=call.resume, attributes=call.attributes)
-    limit = settings.max_fit_seconds
     return _Prepared(
         draft,
         settings,
         _data(draft, call, settings, seed),
         state,
         seed,
-        None if limit is None else started + limit,
+        Deadlines.of(settings.max_fit_seconds, started),
     )
 
 
@@ -252,6 +251,7 @@ def fit_once(draft: Any, call: FitCall, prepared: _Prepared, seed: int | None) -
             run = _train(draft, prepared, encoded, arguments, trained, seed)
     finally:
         built.paths.tidy()
+    copies.warn_of_lost_records(trained)
     continues = settings.resume and settings.initial_epoch
     before = History.of(draft) if continues else History()
     history = before.extended(run)
@@ -331,7 +331,12 @@ def _train(
             encoded.X,
             encoded.y,
             engine=settings.engine,
-            limits=engine.Limits(settings.on_nan, prepared.deadline),
+            limits=engine.Limits(
+                settings.on_nan,
+                prepared.deadlines.hard,
+                prepared.deadlines.soft,
+                prepared.deadlines.min_epochs,
+            ),
             **arguments
             | {
                 "sample_weight": encoded.sample_weight,
@@ -345,9 +350,15 @@ def _train(
 
 
 def _warn_if_not_trained(settings: FitSettings, history: History, run: engine.TrainingRun) -> None:
-    if run.stop_reason == "time_budget" and not history.n_epochs:
-        warn(
-            f"max_fit_seconds={settings.max_fit_seconds!r} elapsed before the end of the first "
-            "epoch: history_ is empty, and the model was trained on some of the samples or none.",
-            ConvergenceWarning,
-        )
+    if run.stop_reason != "time_budget" or history.n_epochs:
+        return
+    limit = settings.max_fit_seconds
+    if isinstance(limit, BudgetLimit) and not limit.min_epochs:
+        elapsed = "The part of time_budget that the search has for this fit"
+    else:
+        elapsed = f"max_fit_seconds={limit!r}"
+    warn(
+        f"{elapsed} elapsed before the end of the first epoch: history_ is empty, and the model "
+        "was trained on some of the samples or none.",
+        ConvergenceWarning,
+    )

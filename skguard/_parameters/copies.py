@@ -13,8 +13,10 @@ from typing import Any, TypeVar
 import keras
 from sklearn.base import clone
 
+from skguard._parameters.foreign import Holdings, changed
 from skguard._parameters.packing import pack, pack_model, unpack
 from skguard._repairs.metric_names import first_metric_names
+from skguard._warnings import warn
 from skguard.callbacks._shared import Shared
 from skguard.callbacks._traits import traits_of
 from skguard.exceptions import NotCopyableError
@@ -30,6 +32,7 @@ __all__ = [
     "flatten_callbacks",
     "is_keras_object",
     "reachable_callbacks",
+    "warn_of_lost_records",
 ]
 
 _KERAS_OBJECTS = (
@@ -104,7 +107,8 @@ def copy_model(model: keras.Model) -> keras.Model:
 def copy_callbacks(named: Mapping[str, Any]) -> dict[str, Any]:
     """Return copies of callbacks in any nesting of lists, tuples and dicts.
 
-    The copies have no model, and the ``idle_state`` of their traits.
+    The copies have no model, and the ``idle_state`` of their traits. They share functions, methods
+    of objects of others, and objects of Optuna or KerasTuner, which report to a running search.
 
     Parameters
     ----------
@@ -122,10 +126,26 @@ def copy_callbacks(named: Mapping[str, Any]) -> dict[str, Any]:
     NotCopyableError
         If a callback cannot be copied; the message names it and says what to pass instead.
     """
-    memo: Memo = {}
-    for callback in reachable_callbacks(named):
+    originals = reachable_callbacks(named)
+    holdings = Holdings.of(originals)
+    memo: Memo = dict(holdings.shared)
+    for callback in originals:
         _replace_running_state(callback, memo)
-    return {name: _copy_nested(name, value, memo) for name, value in named.items()}
+    copied = {name: _copy_nested(name, value, memo) for name, value in named.items()}
+    holdings.mark(memo)
+    return copied
+
+
+def warn_of_lost_records(callbacks: Iterable[keras.callbacks.Callback]) -> None:
+    """Warn about objects of others that were to be changed by the callbacks of a fit."""
+    lost = changed(callbacks)
+    if lost:
+        warn(
+            f"Training has changed {', '.join(lost)}, in the copies of the callbacks that the fit "
+            "has trained with. What was passed to the callbacks is as before. To have it changed, "
+            "pass callbacks=[skguard.callbacks.Shared(callback)]; callbacks_ has the copies.",
+            UserWarning,
+        )
 
 
 def _replace_running_state(callback: keras.callbacks.Callback, memo: Memo) -> None:

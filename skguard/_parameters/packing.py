@@ -24,7 +24,11 @@ import numpy as np
 from skguard._parameters.signatures import REQUIRED, is_from_keras, signature_of
 from skguard._repairs import forks, seeding
 from skguard._repairs.compile_arguments import compile_arguments
-from skguard._repairs.keras_internals import all_layers
+from skguard._repairs.keras_internals import (
+    all_layers,
+    optimized_variables,
+    set_trainable_flags,
+)
 from skguard.exceptions import NotCopyableError
 
 __all__ = ["Packed", "pack", "pack_model", "unpack"]
@@ -135,20 +139,56 @@ def _pack_configurable(value: Any) -> Packed:
 
 
 @dataclasses.dataclass(frozen=True)
+class _TrainableFlags:
+    """Flags ``trainable`` of a layer or model, of its layers and of its variables.
+
+    Configurations do not have all of it: that of a ``keras.Sequential`` is read without its flag
+    (Keras 3.8 to 3.15), after which ``trainable = True`` does not reach the layers in it.
+
+    Parameters
+    ----------
+    layers : list of bool
+        For the layer itself and each layer within it.
+    variables : list of bool
+    """
+
+    layers: list[bool]
+    variables: list[bool]
+
+    @classmethod
+    def of(cls, layer: keras.layers.Layer) -> _TrainableFlags:
+        layers = [part.trainable for part in _with_inner_layers(layer)]
+        return cls(layers, [bool(variable.trainable) for variable in layer.variables])
+
+    def restore(self, layer: keras.layers.Layer) -> None:
+        set_trainable_flags(layer, self.layers)
+        for variable, flag in zip(layer.variables, self.variables, strict=False):
+            variable.trainable = flag
+
+
+@dataclasses.dataclass(frozen=True)
 class _PackedLayer(Packed):
-    """One layer: its configuration, build configuration and weights."""
+    """One layer: its configuration, build configuration, weights, and what is trainable."""
 
     cls: Any  # has from_config
     config: dict[str, Any]
     build_config: dict[str, Any] | None
     weights: list[np.ndarray]
+    trainable: _TrainableFlags
     custom_objects: dict[str, Any]
 
     @classmethod
     def of(cls, layer: keras.layers.Layer) -> _PackedLayer:
         built = layer.get_build_config() if layer.built else None
         weights = layer.get_weights() if layer.built else []
-        return cls(type(layer), layer.get_config(), built, weights, _custom_objects([layer]))
+        return cls(
+            type(layer),
+            layer.get_config(),
+            built,
+            weights,
+            _TrainableFlags.of(layer),
+            _custom_objects([layer]),
+        )
 
     def unpack(self) -> keras.layers.Layer:
         with keras.saving.custom_object_scope(self.custom_objects):
@@ -157,6 +197,7 @@ class _PackedLayer(Packed):
                 layer.build_from_config(self.build_config)
         if self.weights:
             layer.set_weights(self.weights)
+        self.trainable.restore(layer)
         return layer
 
 
@@ -208,26 +249,17 @@ class _Constructed:
     arguments : dict of str to object
         Of the constructor.
     build_config : dict or None
-    trainable : list of bool
-        For the model and each layer in it.
     weights : list of ndarray
     """
 
     cls: Callable[..., keras.Model]
     arguments: dict[str, Any]
     build_config: dict[str, Any] | None
-    trainable: list[bool]
     weights: list[np.ndarray]
 
     @classmethod
     def of(cls, model: keras.Model, arguments: dict[str, Any]) -> _Constructed:
-        return cls(
-            type(model),
-            arguments,
-            model.get_build_config(),
-            [layer.trainable for layer in _model_and_layers(model)],
-            model.get_weights(),
-        )
+        return cls(type(model), arguments, model.get_build_config(), model.get_weights())
 
     def rebuild(self, custom_objects: dict[str, Any]) -> keras.Model:
         model = self.cls(**self.arguments)
@@ -236,10 +268,7 @@ class _Constructed:
             model.set_weights(self.weights)
             # build_from_config builds the layers and leaves this False (Keras 3.8 to 3.15).
             model.built = True
-        layers = _model_and_layers(model)
-        for layer, trainable in zip(layers, self.trainable, strict=False):
-            layer.trainable = trainable
-        for layer in layers:
+        for layer in all_layers(model):
             if isinstance(layer, keras.layers.Normalization) and layer.built:
                 layer.finalize_state()
         return model
@@ -259,18 +288,24 @@ class PackedModel(Packed):
         Those that the structure names.
     compiled : dict or None
         The arguments of ``compile``, packed; None if it was not called.
+    trainable : _TrainableFlags
     variables : list of ndarray
         Every variable of the model, the states of its random generators included.
     optimizer_variables : list of ndarray or None
         None if the optimizer was not built yet.
+    optimized : list of int or None
+        Indices of the variables that the optimizer was built for; None means those that are
+        trainable.
     """
 
     name: str
     structure: _Archive | _Constructed
     custom_objects: dict[str, Any]
     compiled: dict[str, Any] | None
+    trainable: _TrainableFlags
     variables: list[np.ndarray]
     optimizer_variables: list[np.ndarray] | None
+    optimized: list[int] | None
 
     @classmethod
     def of(cls, model: keras.Model) -> PackedModel:
@@ -281,10 +316,12 @@ class PackedModel(Packed):
             structure=(
                 _Archive.of(model) if arguments is None else _Constructed.of(model, arguments)
             ),
-            custom_objects=_custom_objects(_model_and_layers(model)),
+            custom_objects=_custom_objects(_with_inner_layers(model)),
             compiled=_pack_compile_arguments(model),
+            trainable=_TrainableFlags.of(model),
             variables=_as_arrays(model.variables),
             optimizer_variables=_optimizer_variables(model),
+            optimized=_optimized(model),
         )
 
     def unpack(self) -> keras.Model:
@@ -294,12 +331,18 @@ class PackedModel(Packed):
                 if tuple(variable.shape) == saved.shape:
                     variable.assign(saved)
             if self.optimizer_variables is not None:
-                model.optimizer.build(model.trainable_variables)
+                model.optimizer.build(self._variables_to_optimize(model))
                 for variable, saved in zip(
                     model.optimizer.variables, self.optimizer_variables, strict=True
                 ):
                     variable.assign(saved)
         return model
+
+    def _variables_to_optimize(self, model: keras.Model) -> list[keras.Variable]:
+        if self.optimized is None:
+            variables: list[keras.Variable] = model.trainable_variables
+            return variables
+        return [model.variables[index] for index in self.optimized]
 
     def unpack_without_training_state(self) -> keras.Model:
         """Return the model with its weights, a new optimizer and new random generators."""
@@ -312,6 +355,7 @@ class PackedModel(Packed):
                 "returns the constructor's arguments to custom layers; or pass a function that "
                 "builds the model."
             ) from error
+        self.trainable.restore(model)  # before compile(), which remembers it
         if self.compiled is not None:
             with keras.saving.custom_object_scope(self.custom_objects):
                 if "config" in self.compiled:
@@ -332,8 +376,18 @@ def _optimizer_variables(model: keras.Model) -> list[np.ndarray] | None:
     return _as_arrays(optimizer.variables)
 
 
-def _model_and_layers(model: keras.Model) -> list[keras.layers.Layer]:
-    return [model, *all_layers(model)]
+def _optimized(model: keras.Model) -> list[int] | None:
+    """Return the indices of the variables that the optimizer of a model was built for."""
+    optimizer = model.optimizer if model.compiled else None
+    variables = None if optimizer is None else optimized_variables(optimizer)
+    index = {id(variable): number for number, variable in enumerate(model.variables)}
+    if not variables or any(id(variable) not in index for variable in variables):
+        return None
+    return [index[id(variable)] for variable in variables]
+
+
+def _with_inner_layers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
+    return [layer, *all_layers(layer)]
 
 
 def _pack_compile_arguments(model: keras.Model) -> dict[str, Any] | None:

@@ -7,7 +7,7 @@ they are expected in Keras 3.8 to 3.15.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import keras
@@ -19,9 +19,11 @@ __all__ = [
     "has_distribution",
     "initial_epoch",
     "last_activation",
+    "optimized_variables",
     "replace_schedule",
     "reported_batch",
     "schedule_of",
+    "set_trainable_flags",
     "settings",
     "steps_taken",
     "values_of",
@@ -168,13 +170,13 @@ def initial_epoch(model: keras.Model) -> int | None:
     return epoch
 
 
-def all_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
-    """Yield the layers of `model`, including those within layers."""
+def all_layers(model: keras.layers.Layer) -> Iterator[keras.layers.Layer]:
+    """Yield the layers of a model or layer, including those within layers."""
     flatten = getattr(model, "_flatten_layers", None)
     if flatten is not None:
         yield from flatten(include_self=False)
         return
-    for layer in model.layers:
+    for layer in getattr(model, "layers", ()):
         yield layer
         if isinstance(layer, keras.Model):
             yield from all_layers(layer)
@@ -242,6 +244,33 @@ def _activation_of(operation: Any) -> str | None:
 
 
 _CALLS = {cls.call for cls in _ACTIVATES_OUTPUT}
+
+
+def set_trainable_flags(layer: keras.layers.Layer, flags: Iterable[bool]) -> None:
+    """Set the ``trainable`` flag of a layer, and of each layer within it, to a value of its own.
+
+    The public setter sets the flags of all layers within as well, and does nothing at all where the
+    layer has the value already: ``frozen.trainable = True`` is without effect if the flag of
+    ``frozen`` is True and those of its layers are not (Keras 3.8 to 3.15).
+
+    Parameters
+    ----------
+    layer : keras.layers.Layer
+    flags : iterable of bool
+        In the order of ``[layer, *all_layers(layer)]``.
+    """
+    for part, flag in zip((layer, *all_layers(layer)), flags, strict=False):
+        part._trainable = flag
+
+
+def optimized_variables(optimizer: Any) -> list[Any] | None:
+    """Return the variables that an optimizer was built for; None if it does not report them.
+
+    They are the trainable variables of the model at that time.
+    """
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    variables: list[Any] | None = getattr(optimizer, "_trainable_variables", None)
+    return variables
 
 
 def values_of(variable: keras.Variable) -> np.ndarray:

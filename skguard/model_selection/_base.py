@@ -19,7 +19,7 @@ from skguard.model_selection import _checks, _runners
 from skguard.model_selection._budget import TimeBudget
 from skguard.model_selection._evaluation import Evaluation, SearchRun
 from skguard.model_selection._fits import Work
-from skguard.model_selection._refit import refit, warn_if_cut_short
+from skguard.model_selection._refit import refit, warn_of_budget
 from skguard.model_selection._results import (
     ResultSettings,
     SearchResults,
@@ -221,8 +221,11 @@ class GuardedSearch(repairs.BaseSearchCV):
         except BaseException as error:
             self._store(dataclasses.replace(results, stop_reason=StopReason.of_error(error)))
             raise
-        self._store(dataclasses.replace(results, refitted=refitted))
-        warn_if_cut_short(refitted, self.time_budget)
+        results = dataclasses.replace(results, refitted=refitted)
+        if refitted.was_cut_short:
+            results = dataclasses.replace(results, stop_reason=StopReason.TIME_BUDGET)
+        self._store(results)
+        warn_of_budget(refitted, run)
 
     def _store(self, results: SearchResults) -> None:
         """Set the attributes that report the results; nothing else does."""

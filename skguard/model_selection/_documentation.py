@@ -100,14 +100,16 @@ _PARAMETERS = {
         "int",
         "Number of times that a failed fit is tried again with the same parameters. A trial is "
         "one candidate on all splits; only the split that failed is tried again. The same number "
-        "applies to the refit. `skguard.FailedTrialError`, and the errors that a guarded "
-        "estimator raises about its input, are never retried.",
+        "applies to the refit. `skguard.FailedTrialError`, its counterparts in "
+        "Optuna, Ray Tune and KerasTuner, and the errors that a guarded estimator raises about "
+        "its input, are never retried.",
     ),
     "max_consecutive_failed_trials": (
         "int or None",
         "Number of consecutive failed trials, in the order of ``cv_results_``, that ends the "
         "search with `skguard.exceptions.TooManyFailedTrialsError`. A trial has failed if one of "
-        "its fits has, retries included. None means without limit.",
+        "its fits has, retries included. Trials that another search has pruned, by Optuna's "
+        "``TrialPruned``, are not counted. None means without limit.",
     ),
     "retry_on": (
         "exception class or tuple of exception classes",
@@ -137,7 +139,9 @@ _PARAMETERS = {
         '``stop_reason`` "time_budget" and a score like others. Other running fits are awaited. '
         "Candidates that are not complete cannot be the best. The refit gets the time left, but "
         "at least twice its expected duration or, if a fit of the best candidate was cut short, "
-        "the duration of those fits. None means without limit.",
+        "the duration of those fits. It is never cut short before it has as many epochs as the "
+        "best candidate had on any split, with a warning where it ends late; ``stop_reason_`` is "
+        '"time_budget" if it is cut short after that. None means without limit.',
     ),
     "stop_score": (
         "float or None",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import numbers
 import sys
 import time
 import traceback
@@ -13,7 +14,8 @@ import numpy as np
 from sklearn.base import BaseEstimator, clone
 from sklearn.pipeline import Pipeline
 
-from skguard._fit.attempts import is_worth_another_try
+from skguard._fit.attempts import is_pruning, is_worth_another_try
+from skguard._fit.limits import BudgetLimit
 from skguard._repairs import scikit_learn as repairs
 from skguard._warnings import level_of_user
 from skguard.model_selection._budget import Deadline
@@ -149,6 +151,8 @@ class Failure:
     may_retry : bool, default=False
     is_fatal : bool, default=False
         Whether the search ends.
+    is_pruned : bool, default=False
+        Whether the fit was ended by decision, so that it counts as no consecutive failure.
     """
 
     status: FitStatus
@@ -158,6 +162,7 @@ class Failure:
     exception: BaseException | None = None
     may_retry: bool = False
     is_fatal: bool = False
+    is_pruned: bool = False
 
     @classmethod
     def of(
@@ -176,6 +181,7 @@ class Failure:
             exception=error,
             may_retry=is_worth_another_try(error, retry_on),
             is_fatal=is_fatal or not isinstance(error, Exception),
+            is_pruned=is_pruning(error),
         )
 
 
@@ -239,7 +245,7 @@ def run(
     estimator = None
     scoring = _RecordedScoring(work.scorer, work.error_score, work.retry_on)
     try:
-        estimator, params = _prepared(fit, work, deadline)
+        estimator = _prepared(fit, work, deadline)
         fitted, scores = repairs.fit_and_score(
             estimator,
             X,
@@ -251,7 +257,7 @@ def run(
             score_params=work.score_params,
             return_train_score=work.return_train_score,
             callbacks=fit.callbacks,
-            **_messages(fit, work, params),
+            **_messages(fit, work),
         )
     except KeyboardInterrupt:
         raise
@@ -266,22 +272,19 @@ def run(
     return Outcome(fit, seconds, scores, None, scoring.calls[0].failures, training, is_untrained)
 
 
-def _prepared(fit: Fit, work: Work, deadline: Deadline | None) -> tuple[Any, dict[str, Any]]:
-    """Return a clone with the parameters of the candidate, and all that were set."""
-    params = fit.params
-    estimator = clone(work.estimator).set_params(**clone(params, safe=False))
+def _prepared(fit: Fit, work: Work, deadline: Deadline | None) -> Any:
+    """Return a clone with the parameters of the candidate, and what is left as its limit."""
+    estimator = clone(work.estimator).set_params(**clone(fit.params, safe=False))
     if deadline is not None:
-        limits = time_limits(estimator, deadline.seconds_left())
-        params = params | limits
-        estimator.set_params(**limits)
-    return estimator, params
+        estimator.set_params(**time_limits(estimator, deadline.seconds_left()))
+    return estimator
 
 
-def _messages(fit: Fit, work: Work, params: dict[str, Any]) -> dict[str, Any]:
+def _messages(fit: Fit, work: Work) -> dict[str, Any]:
     """Return the arguments of scikit-learn's ``_fit_and_score`` that only messages need."""
     candidate, n_candidates, n_splits = fit.progress
     return {
-        "parameters": params if work.verbose > 1 else None,  # they are set already
+        "parameters": fit.params if work.verbose > 1 else None,  # they are set already
         "verbose": work.verbose,
         "split_progress": (fit.split, n_splits),
         "candidate_progress": (candidate, n_candidates),
@@ -299,13 +302,30 @@ def _failed(fit: Fit, work: Work, seconds: float, error: BaseException, is_fatal
     return Outcome(fit, seconds, failure=failure, training=Training.of_error(error))
 
 
-def time_limits(estimator: Any, seconds_left: float) -> dict[str, float]:
-    """Return the parameters that limit a fit to `seconds_left`, where the estimator has any."""
-    return {
-        name: max(min(seconds_left, value or seconds_left), _MIN_FIT_SECONDS)
-        for name, value in estimator.get_params().items()
-        if name.rpartition("__")[2] == "max_fit_seconds"
-    }
+def time_limits(estimator: Any, seconds_left: float, min_epochs: int = 0) -> dict[str, BudgetLimit]:
+    """Return the parameters that limit a fit to `seconds_left`, where the estimator has any.
+
+    Parameters
+    ----------
+    estimator : estimator
+    seconds_left : float
+    min_epochs : int, default=0
+        Number of epochs after which the limit applies.
+
+    Returns
+    -------
+    dict of str to BudgetLimit
+        Without those whose values are stricter.
+    """
+    seconds = max(seconds_left, _MIN_FIT_SECONDS)
+    limits = {}
+    for name, value in estimator.get_params().items():
+        if name.rpartition("__")[2] != "max_fit_seconds":
+            continue
+        is_number = isinstance(value, numbers.Real)  # an invalid value is reported by the fit
+        if value is None or (is_number and value > seconds):
+            limits[name] = BudgetLimit(seconds, value, min_epochs)
+    return limits
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -68,13 +68,13 @@ class Refitted:
     estimator : estimator
         Fitted.
     seconds : float
-    was_limited : bool
-        Whether the time budget was a stricter limit than that of the estimator.
+    was_cut_short : bool
+        Whether the time budget, not the estimator's own limit, has ended it.
     """
 
     estimator: Any
     seconds: float
-    was_limited: bool
+    was_cut_short: bool
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -351,6 +351,8 @@ class Trials:
                 return None
             self._n_counted += 1
             failed = status is CandidateStatus.FAILED
+            if failed and self._was_pruned(self._n_counted - 1):
+                continue
             self._n_consecutive_failed = self._n_consecutive_failed + 1 if failed else 0
             if limit is not None and self._n_consecutive_failed >= limit:
                 message = (
@@ -359,6 +361,11 @@ class Trials:
                 )
                 return Decision(StopReason.FAILED_TRIALS, TooManyFailedTrialsError(message))
         return None
+
+    def _was_pruned(self, candidate: int) -> bool:
+        """Return whether all failures of a candidate are decisions of another search."""
+        failures = [o.failure for o in self._outcomes_of(candidate) if o.failure is not None]
+        return all(failure.is_pruned for failure in failures)
 
     def _compare_with_best(self, candidate: int) -> None:
         """Expect the refit to take as long as the fits of the best candidate so far."""

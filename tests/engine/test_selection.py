@@ -1,11 +1,15 @@
 """Keras trains wherever the fused engine could not give the same, and the reason is given."""
 
+import functools
+import time
+
 import keras
 import numpy as np
 import pytest
 
 from skguard import _engine as engine
 from skguard._engine.tensorflow import program
+from skguard.exceptions import DivergedError, InputValueError
 from tests.engine.parity import FIT
 
 
@@ -96,6 +100,96 @@ REASONS = {
     "large batches": (build, {"batch_size": 2**31}, "too large"),
     "global stream": (lambda: build(keras.Sequential, GlobalNoise()), {}, "global random stream"),
 }
+
+
+def replaced(original):
+    """Replace a method as tools do that log every training: under the name of the original."""
+
+    @functools.wraps(original)
+    def replacement(self, *args, **kwargs):
+        replacement.n_calls += 1
+        return original(self, *args, **kwargs)
+
+    replacement.n_calls = 0
+    return replacement
+
+
+REPLACED = [
+    (keras.Model, "fit"),
+    (keras.Model, "evaluate"),
+    (keras.Model, "train_step"),
+    (keras.Model, "test_step"),
+    (keras.Model, "make_train_function"),
+    (keras.Model, "compute_loss"),
+    (keras.Sequential, "train_step"),
+    (keras.Sequential, "call"),
+]
+
+
+@pytest.mark.parametrize(("cls", "name"), REPLACED)
+def test_a_method_that_was_replaced_in_keras_itself_is_called(cls, name, data, monkeypatch):
+    engine.train(build(), *data, engine="fused", **FIT)  # its graph could be used again
+    replacement = replaced(getattr(cls, name))
+    monkeypatch.setattr(cls, name, replacement)
+    arguments = FIT | {"validation_split": 0.2}
+    match = rf"{name}\(\) of Keras's models was replaced, by tests"
+    with pytest.raises(InputValueError, match=match):
+        engine.train(build(), *data, engine="fused", **arguments)
+    replacement.n_calls = 0
+    run = engine.train(build(), *data, engine="auto", **arguments)
+    assert run.engine == "keras"
+    assert replacement.n_calls > 0
+
+
+@pytest.mark.parametrize("name", ["predict", "predict_step"])
+def test_a_prediction_that_was_replaced_in_keras_itself_is_called(name, data, monkeypatch):
+    model = build()
+    expected = engine.predict(model, data[0], engine="auto", verbose=0)
+    replacement = replaced(getattr(keras.Model, name))
+    monkeypatch.setattr(keras.Model, name, replacement)
+    model.compile("sgd", "mse")
+    found = engine.predict(model, data[0], engine="auto", verbose=0)
+    np.testing.assert_array_equal(found, expected)
+    assert replacement.n_calls > 0
+
+
+def test_a_replacement_of_fit_gets_the_arguments_that_differ_and_a_list_of_callbacks(
+    data, monkeypatch
+):
+    """As the automatic logging of MLflow replaces it, which appends a callback of its own."""
+    original = keras.Model.fit
+    calls = []
+
+    @functools.wraps(original)
+    def fit(self, *args, **kwargs):
+        calls.append(kwargs.copy())
+        kwargs["callbacks"].append(keras.callbacks.LambdaCallback(on_epoch_end=log))
+        return original(self, *args, **kwargs)
+
+    logged = []
+
+    def log(epoch, logs):
+        logged.append(logs["loss"])
+
+    monkeypatch.setattr(keras.Model, "fit", fit)
+    recorder = keras.callbacks.History()
+    arguments = FIT | {"epochs": 4, "callbacks": [recorder, keras.callbacks.EarlyStopping("loss")]}
+    run = engine.train(build(), *data, engine="auto", **arguments)
+    assert run.history["loss"] == logged == recorder.history["loss"]
+    assert run.n_epochs == 4
+    assert run.reason.startswith("keras.Model.fit: fit() of Keras's models was replaced")
+    (given,) = calls
+    assert given.keys() == {"x", "y", "callbacks", "epochs", "batch_size", "shuffle", "verbose"}
+
+
+def test_a_replacement_of_fit_keeps_the_time_limit_and_the_check_for_nan(data, monkeypatch):
+    monkeypatch.setattr(keras.Model, "fit", replaced(keras.Model.fit))
+    limits = engine.Limits(deadline=time.monotonic())
+    run = engine.train(build(), *data, engine="auto", limits=limits, **FIT)
+    assert (run.stop_reason, run.history) == ("time_budget", {})
+    x = np.full_like(data[0], np.nan)
+    with pytest.raises(DivergedError, match="loss was nan"):
+        engine.train(build(), x, data[1], engine="auto", limits=engine.Limits("fail"), **FIT)
 
 
 @pytest.mark.parametrize("name", REASONS)

@@ -240,6 +240,39 @@ def test_errors_that_no_retry_can_avoid_are_not_retried(error, line):
     assert [attempt.error for attempt in raised.value.attempts] == [error.__name__]
 
 
+def error_class(module, name, *bases):
+    return type(name, bases or (Exception,), {"__module__": module})
+
+
+PRUNED = error_class("optuna.exceptions", "TrialPruned")
+ELSEWHERE = {
+    "TrialPruned": PRUNED,
+    "subclass": error_class("project", "NotPromising", PRUNED),
+    "KerasTuner's FailedTrialError": error_class("keras_tuner.src.errors", "FailedTrialError"),
+    "KerasTuner's FatalValueError": error_class(
+        "keras_tuner.src.errors",
+        "FatalValueError",
+        error_class("keras_tuner.src.errors", "FatalError"),
+        ValueError,
+    ),
+    "Ray Tune's": error_class("ray.tune.error", "_TuneStopTrialError"),
+}
+
+
+@pytest.mark.parametrize("error", ELSEWHERE.values(), ids=ELSEWHERE)
+def test_errors_by_which_other_searches_end_a_trial_are_not_retried(error, line):
+    build = Builder(failing="always", error=error)
+    with pytest.raises(error, match="call 0"):
+        make_regressor(build, max_retries=2).fit(*line)
+    assert len(build.calls) == 1
+
+
+@pytest.mark.parametrize("module", ["project", "optunas", "project.optuna"])
+def test_an_error_of_the_same_name_elsewhere_is_retried(module, line):
+    build = Builder(failing=[0], error=error_class(module, "TrialPruned"))
+    assert len(make_regressor(build, max_retries=2).fit(*line).attempts_) == 2
+
+
 @pytest.mark.parametrize("error", [FatalError, FatalValueError, KeyboardInterrupt, SystemExit])
 def test_a_base_exception_is_never_retried(error, line):
     build = Builder(failing="always", error=error)

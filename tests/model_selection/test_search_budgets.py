@@ -1,13 +1,18 @@
 """A search ends in time, or once a score is reached, and the refit has its part of the time."""
 
+import re
 import time
+from types import SimpleNamespace
 
+import keras
 import numpy as np
 import pytest
 from sklearn.datasets import load_iris
 from sklearn.exceptions import ConvergenceWarning, FitFailedWarning
 
-from skguard.model_selection import GuardedGridSearchCV
+from skguard.model_selection import GuardedGridSearchCV, _refit
+from skguard.model_selection._budget import TimeBudget
+from skguard.model_selection._results import Refitted
 from tests.model_selection.estimators import ALWAYS, Numbered, X, Y, search_of
 from tests.models import build_classifier, make_classifier
 
@@ -111,7 +116,7 @@ def build_slowly(meta, units=8, seconds=0.5):
     return build_classifier(meta, units)
 
 
-@pytest.mark.filterwarnings("ignore:max_fit_seconds=:sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore:The part of time_budget:sklearn.exceptions.ConvergenceWarning")
 def test_a_network_whose_time_is_over_before_its_first_epoch_is_no_candidate():
     X, y = load_iris(return_X_y=True)
     network = make_classifier(build_slowly, epochs=2, model__units=11)  # a new graph, see below
@@ -127,10 +132,103 @@ def test_a_limit_that_is_too_short_for_the_first_epoch_does_not_end_the_search()
     network = make_classifier(build_slowly, epochs=2, model__seconds=1.2)
     grid = {"model__units": [13]}  # a new graph, as a cached one would train at once
     search = GuardedGridSearchCV(network, grid, cv=splits, time_budget=5.0, refit=False)
-    with pytest.warns(ConvergenceWarning, match="max_fit_seconds="), pytest.raises(TimeoutError):
+    match = "The part of time_budget that the search has for this fit elapsed"
+    with pytest.warns(ConvergenceWarning, match=match), pytest.raises(TimeoutError):
         search.fit(X, y)
     assert search.cv_results_["split0_status"].tolist() == ["completed"]
     assert search.cv_results_["split0_n_epochs"].tolist() == [2]
+
+
+class BatchHooks(keras.callbacks.Callback):
+    def on_train_batch_end(self, batch, logs=None):
+        pass
+
+
+@pytest.fixture
+def no_time_for_the_refit(monkeypatch):
+    """The limit of a refit is over before it starts, as where starting TensorFlow takes longer."""
+    monkeypatch.setattr(TimeBudget, "seconds_for_refit", lambda *args, **kwargs: 0.001)
+
+
+def search_of_networks(**settings):
+    network = make_classifier(optimizer__learning_rate=0.05, batch_size=8, **settings)
+    return GuardedGridSearchCV(network, {"units": [16]}, cv=2, time_budget=600)
+
+
+@pytest.mark.usefixtures("no_time_for_the_refit")
+@pytest.mark.parametrize("callbacks", [None, BatchHooks], ids=["no hooks", "batch hooks"])
+def test_a_refit_is_trained_for_as_many_epochs_as_the_fits(callbacks, capsys):
+    X, y = load_iris(return_X_y=True)
+    search = search_of_networks(epochs=15, callbacks=callbacks).set_params(verbose=3).fit(X, y)
+    assert search.best_estimator_.n_epochs_ == 15
+    assert search.best_estimator_.stop_reason_ == "max_epochs"
+    assert search.stop_reason_ == "completed"
+    assert search.best_estimator_.score(X, y) > 0.8
+    assert search.best_estimator_.max_fit_seconds is None
+    assert "max_fit_seconds" not in capsys.readouterr().out
+
+
+class StopsFits(keras.callbacks.Callback):
+    """Ends training after 4 epochs, unless it is that of all samples, of 19 batches."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch == 3 and self.params["steps"] < 19:
+            self.model.stop_training = True
+
+
+@pytest.mark.usefixtures("no_time_for_the_refit")
+def test_a_refit_that_is_cut_short_is_reported_and_has_the_epochs_of_the_fits():
+    X, y = load_iris(return_X_y=True)
+    search = search_of_networks(epochs=1000, callbacks=StopsFits)
+    with pytest.warns(ConvergenceWarning, match="time_budget=600 has cut the refit short, after 4"):
+        search.fit(X, y)
+    assert search.cv_results_["mean_n_epochs"].tolist() == [4]
+    assert search.best_estimator_.n_epochs_ == 4
+    assert search.best_estimator_.stop_reason_ == search.stop_reason_ == "time_budget"
+    assert "max_fit_seconds" not in repr(search.best_estimator_)
+
+
+class PassesTime(keras.callbacks.Callback):
+    """Lets 1000 s pass in the second epoch of a fit on all samples, of 19 batches."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch == 1 and self.params["steps"] == 19:
+            AHEAD[0] += 1000.0
+
+
+AHEAD = [0.0]
+
+
+@pytest.mark.usefixtures("no_time_for_the_refit")
+def test_the_limit_of_the_estimator_ends_a_refit_in_any_epoch(monkeypatch):
+    X, y = load_iris(return_X_y=True)
+    now = time.monotonic
+    monkeypatch.setattr(time, "monotonic", lambda: now() + AHEAD[0])
+    search = search_of_networks(epochs=4, max_fit_seconds=900.0, callbacks=PassesTime)
+    search.set_params(time_budget=5000).fit(X, y)
+    assert search.best_estimator_.n_epochs_ == 2
+    assert search.best_estimator_.stop_reason_ == "time_budget"
+    assert search.best_estimator_.max_fit_seconds == 900.0
+    assert search.stop_reason_ == "completed"
+
+
+@pytest.mark.parametrize(
+    ("budget", "seconds_left", "message"),
+    [
+        (None, None, None),
+        (100, 1.0, None),
+        (100, -9.0, None),
+        (100, -11.0, r"refit ended 11.0 seconds after time_budget=100.*refit=False"),
+        (2, -0.9, None),
+        (2, -1.1, r"refit ended 1.1 seconds after time_budget=2"),
+    ],
+)
+def test_a_refit_that_ends_late_is_reported(budget, seconds_left, message, recwarn):
+    time_budget = SimpleNamespace(seconds=budget, seconds_left=lambda: seconds_left)
+    refitted = Refitted(Numbered(), 1.0, was_cut_short=False)
+    _refit.warn_of_budget(refitted, SimpleNamespace(budget=time_budget))
+    assert len(recwarn) == (message is not None)
+    assert message is None or re.search(message, str(recwarn[0].message))
 
 
 class Cumulative(Numbered):

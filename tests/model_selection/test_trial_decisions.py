@@ -116,6 +116,22 @@ def test_a_limit_of_none_allows_all_trials_to_fail():
     assert [trials.status(candidate) for candidate in range(50)] == ["failed"] * 50
 
 
+def test_trials_that_another_search_has_pruned_are_not_counted_and_not_retried():
+    pruned = type("TrialPruned", (Exception,), {"__module__": "optuna.exceptions"})
+    trials = make_trials(n_candidates=9, n_splits=1, max_retries=5, max_consecutive_failed=2)
+    for _ in range(3):
+        trials.done(with_failure(trials.next(), pruned("epoch 1")))
+    trials.done(with_failure(trials.next(), retry_on=()))
+    trials.done(with_failure(trials.next(), pruned("epoch 1")))
+    assert trials.stop_reason is None
+    assert [trials.status(candidate) for candidate in range(5)] == ["failed"] * 5
+    assert_ends(
+        trials.done(with_failure(trials.next(), retry_on=())),
+        TooManyFailedTrialsError,
+        "2 consecutive trials failed",
+    )
+
+
 def test_a_failure_before_a_successful_retry_is_not_counted():
     trials = make_trials(n_candidates=3, n_splits=1, max_retries=1, max_consecutive_failed=1)
     for _ in range(3):

@@ -44,6 +44,29 @@ def test_keras_still_has(name):
     assert hasattr(build(), name)
 
 
+def test_keras_still_has_the_flag_behind_trainable():
+    model = build()
+    layer = model.layers[0]
+    layer.trainable = False
+    assert layer._trainable is False
+    model._trainable = False
+    model.trainable = False  # has no effect, as the model has the value already
+    layer._trainable = True
+    model.trainable = False
+    assert layer.trainable
+
+
+@pytest.mark.parametrize("optimizer", [keras.optimizers.SGD(), keras.optimizers.Adam()])
+@pytest.mark.parametrize("scaled", [False, True])
+def test_an_optimizer_reports_the_variables_that_it_was_built_for(optimizer, scaled):
+    optimizer = optimizer.from_config(optimizer.get_config())
+    outer = keras.optimizers.LossScaleOptimizer(optimizer) if scaled else optimizer
+    variables = build().trainable_variables
+    outer.build(variables)
+    found = keras_internals.optimized_variables(outer)
+    assert [id(variable) for variable in found] == [id(variable) for variable in variables]
+
+
 def test_everything_is_built_before_tracing(rng):
     batch = rng.random((2, 4)).astype("float32"), rng.random((2, 1)).astype("float32")
     for builder in (build, build_unbuilt):
