@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 import numpy as np
 import scipy.sparse
 from sklearn.utils.validation import check_array, check_consistent_length, validate_data
+
+from skguard.exceptions import InputTypeError
 
 __all__ = ["Samples", "check_features", "check_target", "check_weights"]
 
@@ -70,10 +73,17 @@ def check_features(estimator: Any, X: Any, *, reset: bool) -> Any:
 
     Raises
     ------
+    InputTypeError
+        If X is a dict.
     ValueError
         If X is empty or not numeric, has values that are NaN, infinite or too large for Keras's
         float type, or has other features than the data that the estimator was fitted on.
     """
+    if isinstance(X, Mapping):
+        raise InputTypeError(
+            f"X is a {type(X).__name__} of {_keys(X)}. Pass one array or dataframe, and override "
+            "feature_encoder to divide it into one array per input of the model."
+        )
     floatx = keras.config.floatx()
     kind = getattr(getattr(X, "dtype", None), "kind", "")
     X = validate_data(
@@ -127,6 +137,8 @@ def check_target(estimator: Any, X: Any, y: Any, *, numeric: bool, classes: bool
 
     Raises
     ------
+    InputTypeError
+        If y is a dict.
     ValueError
         If y is missing, empty, not finite, too large for Keras's float type, of another length
         than X, not numeric although it must be, or has labels that cannot be sorted.
@@ -135,6 +147,11 @@ def check_target(estimator: Any, X: Any, y: Any, *, numeric: bool, classes: bool
     if y is None:
         raise ValueError(
             f"This {name} estimator requires y to be passed, but the target y is None. Pass y."
+        )
+    if isinstance(y, Mapping):
+        raise InputTypeError(
+            f"y is a {type(y).__name__} of {_keys(y)}. Pass one array, with one column per output, "
+            "and override target_encoder to divide it into one array per output of the model."
         )
     as_array = np.asarray(y)
     if numeric and as_array.dtype.kind in {"O", "U", "S"} and not scipy.sparse.issparse(y):
@@ -163,6 +180,10 @@ def check_target(estimator: Any, X: Any, y: Any, *, numeric: bool, classes: bool
     if X is not None:
         check_consistent_length(X, y)
     return y
+
+
+def _keys(data: Mapping[Any, Any]) -> str:
+    return ", ".join(map(repr, data)) or "nothing"
 
 
 def _check_one_type(name: str, y: np.ndarray) -> None:
