@@ -246,8 +246,8 @@ def warn_of_idle(
     if given.groups is not None and (is_supplied or settings.rule is None):
         _warn(
             {"groups": given.groups},
-            "they only divide the samples into training and validation set, which no rule does in "
-            "this fit. Pass validation_split=GroupShuffleSplit(), for instance",
+            "groups only divide the samples into training and validation set, which this fit does "
+            "not do. Pass validation_split=GroupShuffleSplit(), for instance",
         )
 
 

@@ -12,6 +12,8 @@ from typing import Any
 from sklearn.base import clone
 
 from skguard._fit import attempts
+from skguard._warnings import warn
+from skguard.exceptions import UnusedParameterWarning
 
 __all__ = ["check", "check_names"]
 
@@ -75,6 +77,11 @@ def check(search: Any, fit_params: dict[str, Any]) -> None:
     Raises
     ------
     ValueError
+
+    Warns
+    -----
+    UnusedParameterWarning
+        If a parameter only qualifies what another one switches off.
     """
     problems = [
         f"{name} must be {constraint.allowed}, got {value!r}."
@@ -84,6 +91,12 @@ def check(search: Any, fit_params: dict[str, Any]) -> None:
     problems = _problems_of_retries(search) + problems + _conflicts(search)
     if problems:
         raise ValueError("\n".join(problems))
+    if search.max_retries_per_trial == 0 and search.retry_on != (Exception,):
+        warn(
+            f"retry_on={search.retry_on!r} has no effect, because max_retries_per_trial=0. Pass "
+            "max_retries_per_trial=1, for instance, or leave it out.",
+            UnusedParameterWarning,
+        )
     if search.refit_epochs is not None:
         from skguard.model_selection import _refit_epochs  # imports Keras
 
