@@ -79,11 +79,7 @@ def check_features(estimator: Any, X: Any, *, reset: bool) -> Any:
         If X is empty or not numeric, has values that are NaN, infinite or too large for Keras's
         float type, or has other features than the data that the estimator was fitted on.
     """
-    if isinstance(X, Mapping):
-        raise InputTypeError(
-            f"X is a {type(X).__name__} of {_keys(X)}. Pass one array or dataframe, and override "
-            "feature_encoder to divide it into one array per input of the model."
-        )
+    _check_is_not_dict("X", X, "feature_encoder", "input")
     floatx = keras.config.floatx()
     kind = getattr(getattr(X, "dtype", None), "kind", "")
     X = validate_data(
@@ -148,11 +144,7 @@ def check_target(estimator: Any, X: Any, y: Any, *, numeric: bool, classes: bool
         raise ValueError(
             f"This {name} estimator requires y to be passed, but the target y is None. Pass y."
         )
-    if isinstance(y, Mapping):
-        raise InputTypeError(
-            f"y is a {type(y).__name__} of {_keys(y)}. Pass one array, with one column per output, "
-            "and override target_encoder to divide it into one array per output of the model."
-        )
+    _check_is_not_dict("y", y, "target_encoder", "output")
     as_array = np.asarray(y)
     if numeric and as_array.dtype.kind in {"O", "U", "S"} and not scipy.sparse.issparse(y):
         try:
@@ -182,8 +174,14 @@ def check_target(estimator: Any, X: Any, y: Any, *, numeric: bool, classes: bool
     return y
 
 
-def _keys(data: Mapping[Any, Any]) -> str:
-    return ", ".join(map(repr, data)) or "nothing"
+def _check_is_not_dict(name: str, data: Any, encoder: str, side: str) -> None:
+    # A sparse dok_array is a dict too.
+    if isinstance(data, Mapping) and not hasattr(data, "shape"):
+        raise InputTypeError(
+            f"{name} is a {type(data).__name__} of {', '.join(map(repr, data)) or 'nothing'}. Pass "
+            f"one array or dataframe, and override {encoder} to divide it into one array per "
+            f"{side} of the model."
+        )
 
 
 def _check_one_type(name: str, y: np.ndarray) -> None:
