@@ -47,7 +47,8 @@ class TrainingState:
         if state is not None:
             return state
         built = build(estimator, writes_apart=estimator._writes_apart)
-        return cls(seeding.resolve(estimator.random_state), None, built)
+        seed = seeding.resolve(estimator.random_state)
+        return cls(seed, None, built, ModelParameters.of(estimator))
 
     def to_pickle(
         self,

@@ -90,44 +90,43 @@ def check_is_followed(estimator: Any, model: keras.Model) -> None:
     function = model_function(estimator)
     if not model.compiled or not function.may_compile_from_estimator:
         return
-    for name, instead in (
+    for kind, instead in (
         ("optimizer", _other_optimizer(estimator, model)),
-        ("metrics", _without_metrics(estimator, model)),
+        ("metrics", _without_metrics(model)),
     ):
-        if instead is not None:
-            raise InputValueError(
-                f"{name}={getattr(estimator, name)!r} would never be used, because the model "
-                f"function {function.name} compiles the model {instead}. Call "
-                f"model.compile(**compile_kwargs) in {function.name}, or leave it out."
-            )
+        names = [name for name in vars(estimator) if name.startswith(f"{kind}__")]
+        names += [kind] if is_given(estimator, kind) else []
+        if not names or instead is None or f"compile__{kind}" in vars(estimator):
+            continue
+        given = ", ".join(f"{name}={getattr(estimator, name)!r}" for name in sorted(names))
+        raise InputValueError(
+            f"{given} would never be used, because the model function {function.name} compiles "
+            f"the model {instead}. Call model.compile(**compile_kwargs) in {function.name}, or "
+            "leave it out."
+        )
 
 
 def _other_optimizer(estimator: Any, model: keras.Model) -> str | None:
-    if not is_given(estimator, "optimizer") or "compile__optimizer" in vars(estimator):
-        return None
-    given, compiled = estimator.optimizer, _optimizer_of(model)
-    cls = as_class("optimizer", given)
-    if isinstance(given, keras.optimizers.Optimizer):
-        cls = type(given)
-    if cls is None or compiled is None or cls is compiled:
+    given, compiled = _optimizer_class(estimator.optimizer), _optimizer_class(model.optimizer)
+    if given is None or compiled is None or given is compiled or not is_from_keras(compiled):
         return None
     return f"with {compiled.__name__}"
 
 
-def _without_metrics(estimator: Any, model: keras.Model) -> str | None:
+def _optimizer_class(value: Any) -> type | None:
+    """Return the class of an optimizer, None if that may hold another optimizer."""
+    if isinstance(value, keras.optimizers.LossScaleOptimizer):
+        value = value.inner_optimizer
+    cls = type(value) if isinstance(value, keras.optimizers.Optimizer) else None
+    cls = cls or as_class("optimizer", value)
+    return None if cls is keras.optimizers.LossScaleOptimizer else cls
+
+
+def _without_metrics(model: keras.Model) -> str | None:
     passed = compile_arguments(model)
-    if not estimator.metrics or passed is None:
+    if passed is None or passed.get("metrics") or passed.get("weighted_metrics"):
         return None
-    has_metrics = passed.get("metrics") or passed.get("weighted_metrics")
-    return None if has_metrics else "without metrics"
-
-
-def _optimizer_of(model: keras.Model) -> type | None:
-    """Return the class of the optimizer of `model`, None if it may hold another optimizer."""
-    optimizer = model.optimizer
-    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-        optimizer = optimizer.inner_optimizer
-    return type(optimizer) if is_from_keras(type(optimizer)) else None
+    return "without metrics"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -46,6 +46,10 @@ def build_with_optimizer(meta, compile_kwargs):
     return model
 
 
+def scaled():
+    return keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam())
+
+
 def regressor(model, **parameters):
     """Return a regressor with the default optimizer, unless another is given."""
     defaults = {"verbose": 0, "random_state": 0}
@@ -123,8 +127,9 @@ def test_compile_parameters_raise_if_the_model_is_compiled_already(model, parame
         (build_and_ignore, {"optimizer": keras.optimizers.SGD(0.1)}, "optimizer=.* with Adam"),
         (build_and_ignore, {"metrics": ["mae"]}, "metrics=.*compiles the model without metrics"),
         (build_with_optimizer, {"metrics": ["mae"]}, "metrics=.*compiles the model without"),
+        (build_and_ignore, {"optimizer__learning_rate": 0.1}, "optimizer__learning_rate=.*Adam"),
     ],
-    ids=["default_name", "class", "instance", "metrics", "metrics_alone"],
+    ids=["default_name", "class", "instance", "metrics", "metrics_alone", "routed"],
 )
 def test_a_model_function_that_ignores_compile_kwargs_raises(model, parameters, match, line):
     with pytest.raises(InputValueError, match=f"{match}.*compile_kwargs"):
@@ -137,9 +142,12 @@ def test_a_model_function_that_ignores_compile_kwargs_raises(model, parameters, 
         (build_and_ignore, {}),
         (build_and_ignore, {"optimizer": "adam"}),
         (build_with_optimizer, {"optimizer": "rmsprop"}),
-        (build_with_optimizer, {"compile__optimizer": "sgd"}),
+        (build_with_optimizer, {"optimizer__learning_rate": 0.1}),
+        (build_with_optimizer, {"compile__optimizer": "sgd", "optimizer": "adam"}),
+        (build_with_optimizer, {"optimizer": scaled()}),
+        (build_and_ignore, {"optimizer": scaled()}),
     ],
-    ids=["nothing_given", "the_same", "followed", "routed"],
+    ids=["nothing_given", "the_same", "followed", "routed", "compile", "scaled", "same_inside"],
 )
 def test_a_model_function_that_follows_compile_kwargs_is_accepted(model, parameters, line):
     assert regressor(model, **parameters).fit(*line).n_epochs_ == 1
