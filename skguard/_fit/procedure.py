@@ -149,14 +149,15 @@ def _prepared(estimator: Any, call: FitCall, started: float) -> _Prepared:
     state = TrainingState.of(estimator) if call.resume else None
     if state is not None:
         unused.check_same_model(estimator, state.built_with)
-    unused.warn_of_idle(estimator, settings, call.given, is_partial=call.keep_callbacks)
     seed = _validation_seed(settings, call.given, state)
     draft = estimator._draft(keep_fitted=call.resume, attributes=call.attributes)
     limit = settings.max_fit_seconds
+    data = _data(draft, call, settings, seed)
+    unused.warn_of_idle(estimator, settings, call.given, is_partial=call.keep_callbacks)
     return _Prepared(
         draft,
         settings,
-        _data(draft, call, settings, seed),
+        data,
         state,
         seed,
         None if limit is None else started + limit,
