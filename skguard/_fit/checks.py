@@ -80,7 +80,7 @@ def check_is_not_part(estimator: Any) -> None:
     ------
     InputTypeError
     """
-    model = estimator.model
+    model = estimator.model if estimator.model is not None else estimator.build_fn
     cls = model if inspect.isclass(model) else type(model)
     if is_keras_class(cls) and not issubclass(cls, keras.Model):
         raise InputTypeError(
