@@ -17,6 +17,7 @@ __all__ = [
     "NotCopyableError",
     "TooManyFailedTrialsError",
     "TrialTimeoutError",
+    "UnusedParameterWarning",
     "ValidationSetWarning",
     "WorkerDiedError",
 ]
@@ -124,6 +125,10 @@ class ForkedProcessError(RuntimeError):
             "or 'forkserver' start method of multiprocessing; a server that forks must do so "
             "before the first fit or prediction (gunicorn: without --preload)."
         )
+
+
+class UnusedParameterWarning(UserWarning):
+    """A parameter was given that only qualifies something that the fit does not do."""
 
 
 class ValidationSetWarning(UserWarning):

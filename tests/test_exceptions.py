@@ -21,6 +21,7 @@ from skguard.exceptions import (
     NotCopyableError,
     TooManyFailedTrialsError,
     TrialTimeoutError,
+    UnusedParameterWarning,
     ValidationSetWarning,
     WorkerDiedError,
 )
@@ -36,6 +37,7 @@ EXAMPLES = [
     FatalValueError("a value"),
     ForkedProcessError(),
     ForkedProcessError("another message"),
+    UnusedParameterWarning("tol=0.1 has no effect"),
     ValidationSetWarning("few samples"),
     InputError("cannot be used"),
     InputTypeError("a type"),

@@ -436,7 +436,7 @@ class _MonitoredMetrics:
         is_known = monitor[4:] in logs or monitor in scores
         if monitor.startswith("val_") and not was_validated and is_known:
             return  # with validation_freq, another epoch will have it
-        advice = did_you_mean(monitor, logs, cutoff=0.5)
+        advice = _advice_on_metric(monitor) or did_you_mean(monitor, logs, cutoff=0.5)
         raise InputValueError(
             f"monitor={monitor!r} of {type(callback).__name__} is not among the values logged "
             f"in epoch {epoch}: {sorted(logs)}.{advice}"
@@ -463,6 +463,20 @@ class _MonitoredMetrics:
                     "epoch, so the callback did nothing.",
                     ConvergenceWarning,
                 )
+
+
+def _advice_on_metric(monitor: str) -> str:
+    """Return the advice to compile a metric of Keras, empty if `monitor` is not one."""
+    name = monitor.removeprefix("val_")
+    try:
+        keras.metrics.get(name)
+    except ValueError:
+        if name not in _CHOSEN_BY_KERAS:
+            return ""
+    return f" Pass metrics=[{name!r}], or compile the model with it."
+
+
+_CHOSEN_BY_KERAS = ("acc", "accuracy", "ce", "crossentropy")  # functions that depend on the loss
 
 
 def uses_monitor(callback: Any) -> bool:

@@ -94,7 +94,8 @@ def backend_for_training(model: keras.Model, arguments: Mapping[str, Any]) -> Ba
 
 def _check_counts(arguments: Mapping[str, Any]) -> None:
     """Check the arguments that are numbers of epochs, of batches or of samples."""
-    for name in ("steps_per_epoch", "validation_steps"):
+    validates = arguments["validation_data"] is not None or arguments["validation_split"]
+    for name in ("steps_per_epoch", *(["validation_steps"] if validates else [])):
         if arguments[name] is not None:
             raise UnsuitableError(f"{name}={arguments[name]!r} counts batches across epochs")
     for name in ("max_epochs", "max_steps_per_epoch"):

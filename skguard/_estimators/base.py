@@ -20,6 +20,7 @@ from skguard._fit import arrays, batches, procedure
 from skguard._fit.data import FitInput
 from skguard._fit.result import FitResult, History, TrainingState
 from skguard._parameters import copies, packing
+from skguard._parameters.given import DEFAULT_OPTIMIZER, as_pickled
 from skguard._repairs import forks, seeding
 from skguard.exceptions import InputTypeError, InputValueError
 from skguard.targets._base import Target
@@ -64,7 +65,7 @@ class GuardedKerasBase(ScikerasAdapter):
         build_fn: Any = None,
         warm_start: bool = False,
         random_state: Any = None,
-        optimizer: Any = "rmsprop",
+        optimizer: Any = DEFAULT_OPTIMIZER,
         loss: Any = None,
         metrics: Any = None,
         batch_size: int | None = None,
@@ -190,6 +191,7 @@ class GuardedKerasBase(ScikerasAdapter):
             own = self._stored_params()
             own = {name: own[name] for name in _SET_IN_DRAFT if name in own}
             self.__dict__ = initialized | own
+            self._training_state = TrainingState.of(self).of_model(self)
         return self
 
     def _draft(
@@ -244,6 +246,7 @@ class GuardedKerasBase(ScikerasAdapter):
             own = {name: own[name] for name in _SET_IN_DRAFT if name in own}
         appeared = {name: value for name, value in vars(self).items() if name not in before}
         self.__dict__ = appeared | fitted | own
+        self._training_state = result.state.of_model(self)
 
     def _stored_params(self) -> dict[str, Any]:
         return {name: vars(self)[name] for name in self._get_param_names()}
@@ -352,7 +355,7 @@ class GuardedKerasBase(ScikerasAdapter):
             given = {name: value for name, value in state.items() if "callbacks" in name}
             given = {name: given[name] for name in self._get_param_names() if name in given}
             state |= copies.copy_callbacks(given) | self._copied_training_state(state)
-            return {name: packing.pack(value) for name, value in state.items()}
+            return {name: packing.pack(value) for name, value in as_pickled(state).items()}
 
     def _copied_training_state(self, state: Mapping[str, Any]) -> dict[str, Any]:
         """Return the callbacks of the last fit without their model, each of them copied once."""
@@ -363,7 +366,7 @@ class GuardedKerasBase(ScikerasAdapter):
         unique = list({id(callback): callback for group in groups for callback in group}.values())
         twins = dict(zip(map(id, unique), copies.copy_trained_callbacks(unique), strict=True))
         trained, fitting, predicting = ([twins[id(c)] for c in group] for group in groups)
-        copied = training.with_callbacks(fitting, predicting)
+        copied = training.to_pickle(self, fitting, predicting)
         return {"_training_state": copied} | ({"callbacks_": trained} if trained else {})
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -374,7 +377,7 @@ class GuardedKerasBase(ScikerasAdapter):
         with seeding.preserved():
             super().__setstate__({name: packing.unpack(v) for name, v in state.items()})
         if "_training_state" in vars(self):
-            self._training_state = TrainingState.of(self).with_current_parameters(self)
+            self._training_state = TrainingState.of(self).unpickled(self)
         for callback in vars(self).get("callbacks_", []):
             callback._model = self.model_
 

@@ -15,6 +15,7 @@ from skguard._estimators.documentation import (
     documented,
 )
 from skguard._fit.data import FitInput
+from skguard._parameters.given import DEFAULT_OPTIMIZER
 from skguard.exceptions import InputValueError
 
 __all__ = ["GuardedKerasClassifier"]
@@ -66,7 +67,7 @@ class GuardedKerasClassifier(GuardedKerasBase, KerasClassifier):
         build_fn: Any = None,
         warm_start: bool = False,
         random_state: Any = None,
-        optimizer: Any = "rmsprop",
+        optimizer: Any = DEFAULT_OPTIMIZER,
         loss: Any = None,
         metrics: Any = None,
         batch_size: int | None = None,

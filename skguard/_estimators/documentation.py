@@ -47,16 +47,19 @@ PARAMETERS = {
 """,
     "warm_start": """bool
     Whether ``fit`` continues training the model of the last fit, with new callbacks and a new
-    ``history_``, instead of building a model.
+    ``history_``, instead of building a model. `model`, its arguments, and all that the model is
+    compiled with must then be as in that fit.
 """,
     "random_state": """int, numpy.random.RandomState or None
     Seed of everything that is random in a fit. The same int gives the same numbers, bit for bit,
     whatever ran before. A ``RandomState`` is read and never advanced. None uses the global random
-    streams, as Keras does.
+    streams, as Keras does; where a validation set is drawn, that is done from NumPy's before the
+    model is built. Training that continues keeps the seed of the fit that built the model.
 """,
     "optimizer": """str, keras.optimizers.Optimizer or class
     Optimizer of models that the estimator compiles. Parameters such as
-    ``optimizer__learning_rate=0.01`` are passed to the constructor of a name or class.
+    ``optimizer__learning_rate=0.01`` are passed to the constructor of a name or class. An error
+    if it is given, with any value, and the model function compiles the model without it.
 """,
     "loss": """str, keras.losses.Loss, class, callable, or list or dict of these
     Loss of models that the estimator compiles, with parameters such as ``loss__from_logits=True``.
@@ -64,7 +67,8 @@ PARAMETERS = {
 """,
     "metrics": """str, keras.metrics.Metric, class, callable, or list or dict of these
     Metrics of models that the estimator compiles, with parameters such as
-    ``metrics__0__name="auc"`` for the first one of a list.
+    ``metrics__0__name="auc"`` for the first one of a list. An error if the model function
+    compiles the model without them.
 """,
     "batch_size": """int
     Number of samples per gradient update and per prediction batch. None means 32; -1 means all
@@ -94,11 +98,12 @@ PARAMETERS = {
 
     The value 0 sets nothing aside.
 """,
-    "shuffle": """bool
-    Whether to shuffle the training samples before each epoch.
+    "shuffle": """bool or "batch"
+    Whether to shuffle the training samples before each epoch. "batch" shuffles in chunks of the
+    batch size, as in Keras.
 """,
     "run_eagerly": """bool
-    Whether to train without a graph, for debugging.
+    Whether to train without a graph, for debugging. Of models that the estimator compiles.
 """,
     "epochs": """int
     Number of epochs.
@@ -131,15 +136,17 @@ PARAMETERS = {
     `early_stopping` needs a validation set, and no validation set otherwise.
 """,
     "n_iter_no_change": """int
-    Number of epochs without improvement after which `early_stopping` stops.
+    Number of epochs without improvement after which `early_stopping` stops. Given without it, it
+    causes a warning.
 """,
     "tol": """float
     Minimum improvement of the monitored score for `early_stopping`. Smaller changes do not count.
+    Given without it, it causes a warning.
 """,
     "scoring": """str or callable
     A scikit-learn scorer, computed on the validation set after each epoch, logged in ``history_``
-    as ``val_<name>`` and monitored by `early_stopping`. None monitors ``val_loss``. Has no effect
-    without a validation set.
+    as ``val_<name>`` and monitored by `early_stopping`. None monitors ``val_loss``. Has no effect,
+    and causes a warning, without a validation set.
 """,
     "on_nan": """{"fail", "stop", "ignore"}
     Reaction to a loss or weight that is not finite. "fail" raises `DivergedError`, so that a
@@ -160,12 +167,13 @@ PARAMETERS = {
     with a trained model (``partial_fit``, `warm_start`).
 """,
     "retry_on": """exception class or tuple of exception classes
-    Errors after which a fit is retried.
+    Errors after which a fit is retried. Given without `max_retries`, it causes a warning.
 """,
     "retry_with": """callable
     Called as ``retry_with(attempt, error, params)`` before each retry, with the 0-based number of
     the failed attempt, its error and its parameters. Returns a dict of the parameters to change in
-    the next attempt alone, such as ``{"batch_size": 16}``.
+    the next attempt alone, such as ``{"batch_size": 16}``. Given without `max_retries`, it causes
+    a warning.
 """,
     "class_weight": """dict, "balanced" or None
     Weights of the classes in training, ``{label: weight}``, multiplied with ``sample_weight``.
@@ -320,6 +328,9 @@ Warns
 ValidationSetWarning
     If a class has no samples in the training or the validation set, or the validation set could
     not be stratified.
+UnusedParameterWarning
+    If a parameter only qualifies what another one switches off, such as `n_iter_no_change` without
+    `early_stopping`.
 ConvergenceWarning
     If `max_fit_seconds` elapsed before the first epoch was complete.
 """
@@ -346,7 +357,8 @@ self : estimator
 Raises
 ------
 ValueError
-    As in ``fit``; with ``early_stopping=True``, which needs more than one epoch{also}.
+    As in ``fit``; with ``early_stopping=True``, which needs more than one epoch; if parameters of
+    the model have changed since it was built{also}.
 TypeError
     As in ``fit``; if ``epochs`` or ``initial_epoch`` is passed.
 """

@@ -10,7 +10,7 @@ what they set on ``self`` reaches the estimator once the fit has succeeded.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -23,12 +23,13 @@ from sklearn.utils.validation import check_is_fitted
 
 from skguard import _engine as engine
 from skguard import _parameters as parameters
-from skguard._fit import arrays, checks
+from skguard._fit import arrays, checks, unused
 from skguard._fit.attempts import input_errors
 from skguard._fit.batches import Batch, is_batched
 from skguard._fit.model import with_batch_sizes
 from skguard._fit.result import TrainingState
 from skguard._parameters import copies
+from skguard._parameters.given import is_given
 from skguard._repairs import forks, seeding
 from skguard._repairs.logs import without_retracing_advice
 from skguard._warnings import warn
@@ -119,7 +120,12 @@ class ScikerasAdapter(BaseWrapper, _NewTags):
     def _as_heads(self, y: Any) -> Any:
         """Return y as one field per head, if ``target`` has heads."""
         if y is None or not has_heads(self.target):
-            arrays.check_no_mapping(type(self).__name__, y)
+            words = ", ".join(f"{key!r}: 'labels'" for key in y) if isinstance(y, Mapping) else ""
+            arrays.check_is_not_dict(
+                "y",
+                y,
+                f"For several outputs, state what each is: target={{{words}}}, for instance.",
+            )
             return y
         return as_columns(y, heads_of(self.target))
 
@@ -174,7 +180,8 @@ class ScikerasAdapter(BaseWrapper, _NewTags):
             "compile_kwargs": self._get_compile_kwargs,
             "params": self._copied_params,
         }
-        return arguments | {name: from_estimator[name]() for name in function.from_estimator}
+        with input_errors():
+            return arguments | {name: from_estimator[name]() for name in function.from_estimator}
 
     def _build_keras_model(self) -> keras.Model:
         build = self._check_model_param()
@@ -190,7 +197,7 @@ class ScikerasAdapter(BaseWrapper, _NewTags):
         """Return the model of this draft, or a copy if it is an object of the parameters."""
         if self.model_ is not self.model and self.model_ is not self.build_fn:
             return self.model_
-        checks.check_unused(self, compiled_by_function=self.model_.compiled)
+        unused.check_compile_parameters(self, compiled_by_function=self.model_.compiled)
         with seeding.seeded(seed):
             return copies.copy_model(self.model_)
 
@@ -212,9 +219,14 @@ class ScikerasAdapter(BaseWrapper, _NewTags):
         for kind in ("optimizer", "loss", "metrics"):
             compile_kwargs[kind] = parameters.build_nested(
                 kind,
-                params[kind],
+                compile_kwargs[kind],  # of compile__<kind>, if that is set
                 parameters.route(params, kind),
                 construct=lambda cls, args, kwargs: cls(*args, **kwargs),
+            )
+        if compile_kwargs["optimizer"] is None and is_given(self, "optimizer"):
+            raise InputValueError(
+                "optimizer=None: a model cannot be trained without an optimizer. Pass the name, "
+                'the class or an instance of one, such as optimizer="adam".'
             )
         compile_kwargs["optimizer"] = _from_name(compile_kwargs["optimizer"], keras.optimizers.get)
         compile_kwargs["loss"] = _from_name(compile_kwargs["loss"], keras.losses.get)
@@ -329,6 +341,11 @@ class ScikerasAdapter(BaseWrapper, _NewTags):
         arguments = with_batch_sizes(arguments | kwargs, X)
         with without_retracing_advice():
             return engine.predict(self.model_, X, engine=self.engine, **arguments)
+
+
+def _advice_on_heads(y: Any) -> str:
+    words = ", ".join(f"{name!r}: 'labels'" for name in y) if isinstance(y, Mapping) else ""
+    return f"For several outputs, state what each one is: target={{{words}}}, for instance."
 
 
 def _from_name(value: Any, get: Callable[[str], Any]) -> Any:

@@ -17,7 +17,7 @@ __all__ = [
     "Encoded",
     "Samples",
     "check_features",
-    "check_no_mapping",
+    "check_is_not_dict",
     "check_target",
     "check_weights",
 ]
@@ -100,10 +100,13 @@ def check_features(estimator: Any, X: Any, *, reset: bool) -> Any:
 
     Raises
     ------
+    InputTypeError
+        If X is a dict.
     ValueError
         If X is empty or not numeric, has values that are NaN, infinite or too large for Keras's
         float type, or has other features than the data that the estimator was fitted on.
     """
+    check_is_not_dict("X", X, "Override feature_encoder to divide it into one array per input.")
     floatx = keras.config.floatx()
     kind = getattr(getattr(X, "dtype", None), "kind", "")
     X = validate_data(
@@ -157,6 +160,8 @@ def check_target(estimator: Any, X: Any, y: Any, *, numeric: bool, classes: bool
 
     Raises
     ------
+    InputTypeError
+        If y is a dict.
     ValueError
         If y is missing, empty, not finite, too large for Keras's float type, of another length
         than X, not numeric although it must be, or has labels that cannot be sorted.
@@ -201,18 +206,18 @@ def check_target(estimator: Any, X: Any, y: Any, *, numeric: bool, classes: bool
     return y
 
 
-def check_no_mapping(name: str, y: Any) -> None:
-    """Raise if y is a dict, as ``keras.Model.fit`` takes one for several outputs.
+def check_is_not_dict(name: str, data: Any, advice: str) -> None:
+    """Raise if X or y is a dict, as ``keras.Model.fit`` takes one for several inputs or outputs.
 
     Raises
     ------
     InputTypeError
     """
-    if isinstance(y, Mapping):
-        heads = ", ".join(f"{key!r}: 'labels'" for key in y)
+    # A sparse dok_array is a dict too.
+    if isinstance(data, Mapping) and not hasattr(data, "shape"):
         raise InputTypeError(
-            f"y of {name} is a dict. Say what each output is, target={{{heads}}} for instance, or "
-            "pass one array."
+            f"{name} is a {type(data).__name__} of {', '.join(map(repr, data)) or 'nothing'}. Pass "
+            f"one array or dataframe. {advice}"
         )
 
 

@@ -5,6 +5,7 @@ Those of parameters are in ``settings.py``, those of arrays in ``arrays.py``.
 
 from __future__ import annotations
 
+import inspect
 import weakref
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -15,8 +16,10 @@ from scikeras.utils import loss_name
 from sklearn.base import ClassifierMixin
 
 from skguard import _engine as engine
+from skguard._fit import unused
 from skguard._fit.arrays import Encoded
 from skguard._parameters import constructor_names, model_function
+from skguard._parameters.copies import is_keras_class
 from skguard._parameters.signatures import is_from_keras
 from skguard._repairs.keras_internals import all_layers
 from skguard.callbacks._traits import monitored_metric, traits_of
@@ -29,14 +32,13 @@ __all__ = [
     "check_callbacks",
     "check_classes",
     "check_compiled_model",
+    "check_is_not_part",
     "check_loss",
     "check_model_parameter",
-    "check_unused",
     "remember_trained",
 ]
 
 _trained: weakref.WeakSet[keras.Model] = weakref.WeakSet()
-_COMPILE_PREFIXES = ("optimizer__", "loss__", "metrics__", "compile__")
 
 
 def check_model_parameter(estimator: Any) -> None:
@@ -59,10 +61,34 @@ def check_model_parameter(estimator: Any) -> None:
             f"model={model!r} and the method _keras_build_fn of {name} both build a model. "
             "Use one of them."
         )
+    if model is not None and estimator.build_fn not in (None, model):
+        raise InputValueError(
+            f"model={model!r} and build_fn={estimator.build_fn!r} both build a model. Leave out "
+            "build_fn, the old name of model."
+        )
     if model is not None and not (isinstance(model, keras.Model) or callable(model)):
         raise InputTypeError(
             f"model={model!r} is a {type(model).__name__}. It must be a callable that returns a "
             "Keras model, a keras.Model subclass, or a keras.Model instance."
+        )
+
+
+def check_is_not_part(estimator: Any) -> None:
+    """Raise if ``model`` is a layer, a loss or the like, which Keras can call, or its class.
+
+    Before the names of parameters are checked, which its constructor would define.
+
+    Raises
+    ------
+    InputTypeError
+    """
+    model = estimator.model if estimator.model is not None else estimator.build_fn
+    cls = model if inspect.isclass(model) else type(model)
+    if is_keras_class(cls) and not issubclass(cls, keras.Model):
+        raise InputTypeError(
+            f"model={model!r} is a part of a model, of class {cls.__name__}, and does not build "
+            "one. Pass a function that does: def build(meta): return "
+            'keras.Sequential([keras.Input(meta["X_shape_"][1:]), ...]).'
         )
 
 
@@ -91,7 +117,7 @@ def check_built_model(estimator: Any, model: Any) -> None:
     InputTypeError
         If it is not a Keras model.
     InputValueError
-        If an earlier fit trained it, or compile parameters cannot reach it.
+        If an earlier fit trained it, or compile parameters would not be used.
     """
     function = model_function(estimator).name
     if not isinstance(model, keras.Model):
@@ -105,59 +131,13 @@ def check_built_model(estimator: Any, model: Any) -> None:
             "Build a new model inside the function, or pass the model object itself as model=: "
             "every fit then trains a copy of it."
         )
-    check_unused(estimator, compiled_by_function=model.compiled)
+    unused.check_compile_parameters(estimator, compiled_by_function=model.compiled)
+    unused.check_is_followed(estimator, model)
 
 
 def remember_trained(model: keras.Model) -> None:
     """Record that a fit is about to change `model`."""
     _trained.add(model)
-
-
-def check_unused(estimator: Any, compiled_by_function: bool) -> None:
-    """Raise if compile parameters were set that cannot reach the model.
-
-    Raises
-    ------
-    InputValueError
-    """
-    function = model_function(estimator)
-    if not compiled_by_function or function.may_compile_from_estimator:
-        return
-    unused = _compile_parameters(estimator)
-    if not unused:
-        return
-    given = ", ".join(f"{name}={getattr(estimator, name)!r}" for name in sorted(unused))
-    if function.call is None:
-        raise InputValueError(
-            f"{given} would never be used, because the model was compiled before it was passed. "
-            "Pass a model that is not compiled, so that the estimator compiles its copies with "
-            "these, or compile it with them yourself."
-        )
-    taken = [f"model__{name}" for name in unused if name in function.arguments]
-    if taken:
-        advice = f"To pass it to {function.name} as its own argument, use {', '.join(taken)}."
-    else:
-        advice = (
-            "Leave out model.compile(), so that the estimator compiles the model with its "
-            "parameters, or let the model function take `compile_kwargs` and call "
-            "model.compile(**compile_kwargs), or make the setting an argument of the model "
-            "function."
-        )
-    raise InputValueError(
-        f"{given} would never be used, because the model function {function.name} compiles the "
-        f"model itself. {advice}"
-    )
-
-
-def _compile_parameters(estimator: Any) -> list[str]:
-    """Return the parameters that were set and only have an effect on compilation."""
-    found = [name for name in vars(estimator) if name.startswith(_COMPILE_PREFIXES)]
-    defaults = constructor_names(type(estimator))
-    for name in ("optimizer", "metrics"):
-        value = getattr(estimator, name)
-        if value is not None and value != defaults[name]:
-            found.append(name)
-    return found
 
 
 def check_compiled_model(

@@ -20,7 +20,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skguard import _engine as engine
 from skguard import _parameters as parameters
-from skguard._fit import attempts, callbacks, checks
+from skguard._fit import attempts, callbacks, checks, unused
 from skguard._fit.arrays import Encoded, Samples, check_weights
 from skguard._fit.attempts import input_errors
 from skguard._fit.batches import BatchedData
@@ -136,6 +136,7 @@ def initialize(estimator: Any, given: FitInput, attributes: Mapping[str, Any]) -
         Attributes of the draft.
     """
     with input_errors():
+        checks.check_is_not_part(estimator)
         parameters.check_names(estimator)
     draft = estimator._draft(keep_fitted=False, attributes=attributes)
     X, _ = draft._initialize(given.X, given.y)
@@ -147,14 +148,19 @@ def initialize(estimator: Any, given: FitInput, attributes: Mapping[str, Any]) -
 
 
 def _prepared(estimator: Any, call: FitCall, started: float) -> _Prepared:
+    checks.check_is_not_part(estimator)
     settings = FitSettings.of(estimator, call.arguments, resume=call.resume)
     state = TrainingState.of(estimator) if call.resume else None
+    if state is not None:
+        unused.check_same_model(estimator, state.built_with)
     seed = _validation_seed(settings, call.given, state)
     draft = estimator._draft(keep_fitted=call.resume, attributes=call.attributes)
+    data = _data(draft, call, settings, seed)
+    unused.warn_of_idle(estimator, settings, call.given, is_partial=call.keep_callbacks)
     return _Prepared(
         draft,
         settings,
-        _data(draft, call, settings, seed),
+        data,
         state,
         seed,
         Deadlines.of(settings.max_fit_seconds, started),

@@ -13,6 +13,7 @@ from scikeras.utils import metric_name
 from skguard._engine import TrainingRun
 from skguard._fit.attempts import Attempt
 from skguard._fit.callbacks import FitCallbacks, build
+from skguard._fit.unused import ModelParameters
 from skguard._repairs import seeding
 
 __all__ = ["FitResult", "History", "TrainingState"]
@@ -30,11 +31,14 @@ class TrainingState:
         Seed of its validation set: one for all calls that train the model, so that none trains
         on what another validated with.
     callbacks : FitCallbacks
+    built_with : ModelParameters
+        Parameters of the model, all of which a later call must have too.
     """
 
     seed: int | None
     validation_seed: int | None
     callbacks: FitCallbacks
+    built_with: ModelParameters = ModelParameters()  # noqa: RUF009 - it is frozen
 
     @classmethod
     def of(cls, estimator: Any) -> TrainingState:
@@ -43,23 +47,34 @@ class TrainingState:
         if state is not None:
             return state
         built = build(estimator, writes_apart=estimator._writes_apart)
-        return cls(seeding.resolve(estimator.random_state), None, built)
+        seed = seeding.resolve(estimator.random_state)
+        return cls(seed, None, built, ModelParameters.of(estimator))
 
-    def with_callbacks(
+    def to_pickle(
         self,
+        estimator: Any,
         fitting: list[keras.callbacks.Callback],
         predicting: list[keras.callbacks.Callback],
     ) -> TrainingState:
-        """Return the state with copies of the callbacks, and none of their parameters."""
+        """Return the state of `estimator` with copies of the callbacks, and no parameters."""
         copied = dataclasses.replace(
             self.callbacks, fitting=fitting, predicting=predicting, parameters={}
         )
-        return dataclasses.replace(self, callbacks=copied)
+        return dataclasses.replace(
+            self, callbacks=copied, built_with=self.built_with.to_pickle(estimator)
+        )
 
-    def with_current_parameters(self, estimator: Any) -> TrainingState:
-        """Return the state with the parameters of `estimator` as those of the callbacks."""
-        current = self.callbacks.of_parameters(estimator)
-        return dataclasses.replace(self, callbacks=current)
+    def of_model(self, estimator: Any) -> TrainingState:
+        """Return the state with the parameters of `estimator` as those of its model."""
+        return dataclasses.replace(self, built_with=ModelParameters.of(estimator))
+
+    def unpickled(self, estimator: Any) -> TrainingState:
+        """Return the state with the parameters of `estimator`, whose objects are new."""
+        return dataclasses.replace(
+            self,
+            callbacks=self.callbacks.of_parameters(estimator),
+            built_with=self.built_with.unpickled(estimator),
+        )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

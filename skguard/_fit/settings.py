@@ -117,7 +117,7 @@ class FitSettings:
             seed=seeding.resolve(estimator.random_state),
             engine=estimator.engine,
             epochs=arguments.pop("epochs"),
-            initial_epoch=call.get("initial_epoch", 0),
+            initial_epoch=arguments.get("initial_epoch", 0),
             arguments={k: v for k, v in arguments.items() if k not in _NOT_PASSED_ON},
             callbacks=call.get("callbacks"),
             validation_data=arguments.get("validation_data"),
@@ -156,7 +156,7 @@ def _check(estimator: Any, arguments: Mapping[str, Any]) -> None:
     problems = [
         *_problems_of_names(estimator),
         *_problems_of_numbers(estimator, arguments),
-        *_problems_of_choices(estimator),
+        *_problems_of_choices(estimator, arguments),
         *_problems_of_scoring(estimator.scoring),
         *validation.problems(arguments.get("validation_split"), estimator.validation_fraction),
         *attempts.check_rule(estimator.max_retries, estimator.retry_on, estimator.retry_with),
@@ -219,6 +219,18 @@ _RANGES = {
         special=-1,
     ),
     "initial_epoch": _Range(numbers.Integral, "must be an int of 0 or more.", minimum=0),
+    "steps_per_epoch": _Range(
+        numbers.Integral,
+        "must be an int of 1 or more, or None for all samples.",
+        minimum=1,
+        is_optional=True,
+    ),
+    "validation_steps": _Range(
+        numbers.Integral,
+        "must be an int of 1 or more, or None for all samples of the validation set.",
+        minimum=1,
+        is_optional=True,
+    ),
     "n_iter_no_change": _Range(
         numbers.Integral, "must be a number of epochs, an int of 1 or more.", minimum=1
     ),
@@ -243,18 +255,45 @@ def _problems_of_numbers(estimator: Any, arguments: Mapping[str, Any]) -> list[s
     ]
 
 
-def _problems_of_choices(estimator: Any) -> list[str]:
-    problems = []
-    if not isinstance(estimator.early_stopping, bool | np.bool_):
+_CHOICES: dict[str, tuple[tuple[Any, ...], str]] = {
+    "early_stopping": ((True, False), "must be True or False. Pass a callback as callbacks=."),
+    "on_nan": (engine.ON_NAN, f"must be one of {', '.join(map(repr, engine.ON_NAN))}."),
+    "run_eagerly": ((True, False), "must be True or False."),
+    "shuffle": (
+        (True, False, "batch"),
+        'must be True, False or "batch". Pass a seed as random_state=.',
+    ),
+    "verbose": (
+        (0, 1, 2, "auto", True, False),
+        'must be 0 (silent), 1 (progress bar), 2 (one line per epoch) or "auto".',
+    ),
+    "warm_start": (
+        (True, False),
+        "must be True or False. Pass a trained model as model=, to start every fit from a copy.",
+    ),
+}
+
+
+def _problems_of_choices(estimator: Any, arguments: Mapping[str, Any]) -> list[str]:
+    values = {name: arguments.get(name, getattr(estimator, name)) for name in _CHOICES}
+    problems = [
+        f"{name}={values[name]!r} {advice}"
+        for name, (choices, advice) in _CHOICES.items()
+        if not any(_is_choice(values[name], choice) for choice in choices)
+    ]
+    if arguments.get("sample_weight") is not None:
         problems.append(
-            f"early_stopping={estimator.early_stopping!r} must be True or False. Pass a callback "
-            "as callbacks=."
-        )
-    if estimator.on_nan not in engine.ON_NAN:
-        problems.append(
-            f"on_nan={estimator.on_nan!r} must be one of {', '.join(map(repr, engine.ON_NAN))}."
+            "fit__sample_weight would never be used, because weights belong to samples. Pass "
+            "fit(X, y, sample_weight=...)."
         )
     return problems
+
+
+def _is_choice(value: Any, choice: Any) -> bool:
+    """Return whether `value` is `choice`, which 1 is not if `choice` is True."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    return type(value) is type(choice) and value == choice
 
 
 def _problems_of_scoring(scoring: Any) -> list[str]:

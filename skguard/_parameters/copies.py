@@ -30,6 +30,7 @@ __all__ = [
     "copy_trained_callbacks",
     "first_metric_names",
     "flatten_callbacks",
+    "is_keras_class",
     "is_keras_object",
     "reachable_callbacks",
     "warn_of_lost_records",
@@ -92,6 +93,11 @@ def copy_parameter(value: Any) -> Any:
 def is_keras_object(value: Any) -> bool:
     """Return whether `value` is an instance that training could change, and not a class."""
     return isinstance(value, _KERAS_OBJECTS)
+
+
+def is_keras_class(cls: type) -> bool:
+    """Return whether `cls` is a class of layers, losses, metrics, optimizers or schedules."""
+    return issubclass(cls, _KERAS_OBJECTS)
 
 
 def copy_keras_objects(value: Any) -> Any:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 import keras
@@ -234,6 +234,12 @@ def _check_is_given(estimator: BaseWrapper, function: ModelFunction, argument: s
     stored = vars(estimator)
     if function.arguments[argument] is not REQUIRED:
         return
+    if argument in ("X", "y") and argument not in stored:
+        raise InputValueError(
+            f"The model function {function.name} takes {argument!r}, as those of keras.wrappers. "
+            "Take meta instead, a dict that describes the data: meta['X_shape_'][1:] for "
+            "X.shape[1:], meta['n_classes_'] or meta['n_outputs_'] for the number of units."
+        )
     if all(stored[name] is REQUIRED for name in _spellings(estimator, argument)):
         key = _shortest_name(estimator, argument)
         raise InputValueError(
@@ -249,7 +255,7 @@ def _check_are_taken(estimator: BaseWrapper, names: Iterable[str], *, lenient: b
     known = _all_names(estimator) - set(unknown)
     problems = [
         f"{name!r} is not a parameter of this {type(estimator).__name__}."
-        f"{ask(_with_right_prefix(estimator, name)) or did_you_mean(name, known)}"
+        f"{_suggestion(estimator, name, known)}"
         for name in unknown
     ]
     raise InputValueError(
@@ -258,6 +264,11 @@ def _check_are_taken(estimator: BaseWrapper, names: Iterable[str], *, lenient: b
         + "\nget_params() lists the valid parameters, the model function's arguments among "
         "them; routed ones start with " + ", ".join(f"{r}__" for r in _routes(estimator)) + "."
     )
+
+
+def _suggestion(estimator: BaseWrapper, name: str, known: set[str]) -> str:
+    corrected = ask(_with_right_prefix(estimator, name))
+    return corrected or _of_callback(name) or did_you_mean(name, known)
 
 
 def _is_taken(estimator: BaseWrapper, name: str, *, lenient: bool) -> bool:
@@ -304,11 +315,47 @@ def _with_right_prefix(estimator: BaseWrapper, name: str) -> list[str]:
     routes = _routes(estimator)
     if not is_routed:
         corrected = [f"model__{name}"] if name in model_function(estimator).arguments else []
+        corrected += [f"{kind}__{name}" for kind in _kinds_with(estimator, name)]
     elif prefix not in routes:
         corrected = [f"{route}__{rest}" for route in closest(prefix, routes)]
+    elif prefix == "optimizer":
+        corrected = [f"optimizer__{_FORMER_NAMES.get(rest, rest)}"]
     else:
         return []
     return [name for name in corrected if _is_taken(estimator, name, lenient=True)]
+
+
+_FORMER_NAMES = {"lr": "learning_rate"}  # of Keras 2
+
+
+def _kinds_with(estimator: BaseWrapper, argument: str) -> list[str]:
+    """Return the parameters that hold a class, or an object of one, with an argument."""
+    return [
+        kind
+        for kind in KERAS_MODULES
+        if argument in routable_names(kind, _as_classes(getattr(estimator, kind, None)))
+    ]
+
+
+def _as_classes(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _as_classes(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_classes(item) for item in value]
+    return value if isinstance(value, str) or inspect.isclass(value) else type(value)
+
+
+def _of_callback(name: str) -> str:
+    """Return the advice for the name of a callback's argument, empty for other names."""
+    classes = [c for c in vars(keras.callbacks).values() if inspect.isclass(c)]
+    owners = sorted(c.__name__ for c in classes if name in signature_of(c).arguments)
+    if "__" in name or not owners:
+        return ""
+    return (
+        f" It is an argument of {' and '.join(owners)}: pass callbacks="
+        f"keras.callbacks.{owners[0]}({name}=...), or callbacks=keras.callbacks.{owners[0]} and "
+        f"callbacks__{name}=..."
+    )
 
 
 def _routes(estimator: BaseWrapper) -> list[str]:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import inspect
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import keras
 from sklearn.base import BaseEstimator
 from sklearn.metrics import check_scoring
+from sklearn.utils.multiclass import type_of_target
 
 from skguard.callbacks._traits import Traits
-from skguard.exceptions import InputValueError
+from skguard.exceptions import InputTypeError, InputValueError
 
 __all__ = ["ScorerMonitor", "scorer_name"]
 
@@ -60,7 +63,8 @@ class ScorerMonitor(keras.callbacks.Callback):
     ValueError
         When a fit starts, if scikit-learn does not know `scoring`. Not retried.
     InputValueError
-        When training starts, if the fit has no validation set.
+        When training starts, if the fit has no validation set. After the first epoch, if the
+        scorer does not apply to its targets.
 
     References
     ----------
@@ -136,9 +140,30 @@ class ScorerMonitor(keras.callbacks.Callback):
         if "loss" in logs and "val_loss" not in logs:
             return  # an epoch without validation, by validation_freq
         assert self._evaluation is not None
-        score = self._evaluation.score()
+        with self._input_errors(logs):
+            score = self._evaluation.score()
         self.scores.append(score)
         logs[self.logged_as] = score
+
+    @contextlib.contextmanager
+    def _input_errors(self, logs: Mapping[str, Any]) -> Iterator[None]:
+        """Raise as an `InputError` if the scorer does not apply to the target.
+
+        The first score shows it, provided that the predictions are finite.
+        """
+        try:
+            yield
+        except (AttributeError, TypeError, ValueError) as error:
+            losses = [float(logs[name]) for name in ("loss", "val_loss") if name in logs]
+            if self.scores or not all(map(math.isfinite, losses)):
+                raise
+            assert self._evaluation is not None
+            kind = type_of_target(self._evaluation.y)
+            cls = InputTypeError if isinstance(error, TypeError) else InputValueError
+            raise cls(
+                f"scoring={self.scoring!r} cannot score the validation set, whose y is {kind}: "
+                f"{error}\nPass a scorer for such a y, or None."
+            ) from error
 
 
 def _takes_sample_weight(scorer: Callable[..., float]) -> bool:

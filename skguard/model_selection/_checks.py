@@ -13,7 +13,8 @@ from sklearn.base import clone
 
 from skguard._fit import attempts
 from skguard._fit.batches import is_batched
-from skguard.exceptions import InputTypeError
+from skguard._warnings import warn
+from skguard.exceptions import InputTypeError, UnusedParameterWarning
 
 __all__ = ["check", "check_arrays", "check_names"]
 
@@ -77,6 +78,11 @@ def check(search: Any, fit_params: dict[str, Any]) -> None:
     Raises
     ------
     ValueError
+
+    Warns
+    -----
+    UnusedParameterWarning
+        If a parameter only qualifies what another one switches off.
     """
     problems = [
         f"{name} must be {constraint.allowed}, got {value!r}."
@@ -86,6 +92,12 @@ def check(search: Any, fit_params: dict[str, Any]) -> None:
     problems = _problems_of_retries(search) + problems + _conflicts(search)
     if problems:
         raise ValueError("\n".join(problems))
+    if search.max_retries_per_trial == 0 and search.retry_on != (Exception,):
+        warn(
+            f"retry_on={search.retry_on!r} has no effect, because max_retries_per_trial=0. Pass "
+            "max_retries_per_trial=1, for instance, or leave it out.",
+            UnusedParameterWarning,
+        )
     if search.refit_epochs is not None:
         from skguard.model_selection import _refit_epochs  # imports Keras
 

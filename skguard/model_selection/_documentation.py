@@ -115,7 +115,8 @@ _PARAMETERS = {
         "exception class or tuple of exception classes",
         "Errors that are retried. A worker process that dies raises "
         "`skguard.exceptions.WorkerDiedError`, a fit that exceeds `trial_timeout` "
-        "`skguard.exceptions.TrialTimeoutError`.",
+        "`skguard.exceptions.TrialTimeoutError`. Given without `max_retries_per_trial`, it "
+        "causes a warning.",
     ),
     "nan_score": (
         '{"fail", "accept"}',

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 from skguard._fit.attempts import is_worth_another_try
 from skguard._fit.limits import remove_limits
 from skguard._warnings import level_of_user
+from skguard.exceptions import UnusedParameterWarning
 from skguard.model_selection._evaluation import SearchRun
 from skguard.model_selection._fits import time_limits, trained_network
 from skguard.model_selection._results import Refitted, SearchResults
@@ -43,12 +46,22 @@ def refit(run: SearchRun, results: SearchResults, refit_epochs: str | None) -> R
     for attempt in range(max_retries + 1):
         estimator = _best_estimator(run, results, refit_epochs)
         try:
-            return _fit(estimator, run, results)
+            with _without_idle_warnings(refit_epochs):
+                return _fit(estimator, run, results)
         except Exception as error:
             may_retry = attempt < max_retries and is_worth_another_try(error, run.work.retry_on)
             if run.budget.is_over() or not may_retry:
                 raise
     raise AssertionError("the last attempt returns or raises")
+
+
+@contextlib.contextmanager
+def _without_idle_warnings(refit_epochs: str | None) -> Iterator[None]:
+    """Ignore warnings of parameters of early stopping, which `refit_epochs` has switched off."""
+    with warnings.catch_warnings():
+        if refit_epochs is not None:
+            warnings.simplefilter("ignore", UnusedParameterWarning)
+        yield
 
 
 def _best_estimator(run: SearchRun, results: SearchResults, refit_epochs: str | None) -> Any:

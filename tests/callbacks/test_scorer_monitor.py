@@ -11,7 +11,10 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from skguard import GuardedKerasRegressor
 from skguard.callbacks import ScorerMonitor, Shared
+from skguard.exceptions import InputError
+from tests.models import build_classifier, build_regressor, make_classifier, make_regressor
 
 EPOCHS = 4
 
@@ -280,6 +283,73 @@ def test_an_error_in_the_scorer_propagates_and_releases_the_validation_set(engin
         monitored(shared, engine=engine).fit(*hard)
     with pytest.raises(ValueError, match="has no validation set"):
         shared.callback.on_train_begin()
+
+
+@pytest.mark.parametrize(
+    ("scoring", "match"),
+    [
+        ("roc_auc", "y is multiclass: multi_class must be in"),
+        ("f1", "y is multiclass: Target is multiclass"),
+        (make_scorer(fbeta_score), "y is multiclass: "),
+    ],
+    ids=["roc_auc", "f1", "object"],
+)
+def test_a_scorer_that_does_not_apply_to_the_target_is_an_input_error(scoring, match, hard):
+    n_builds = []
+
+    def build(meta):
+        n_builds.append(1)
+        return build_classifier(meta)
+
+    estimator = make_classifier(
+        build, scoring=scoring, validation_fraction=0.3, epochs=3, max_retries=2
+    )
+    match = f"scoring=.* cannot score the validation set, whose {match}"
+    with pytest.raises(InputError, match=match):
+        estimator.fit(*hard)
+    assert len(n_builds) == 1
+
+
+def test_a_scorer_of_probabilities_is_an_input_error_for_a_regressor(line):
+    estimator = make_regressor(scoring="neg_log_loss", validation_fraction=0.3, max_retries=2)
+    with pytest.raises(InputError, match=r"y is continuous: .*predict_proba") as raised:
+        estimator.fit(*line)
+    assert len(raised.value.attempts) == 1
+
+
+def test_a_scorer_that_fails_after_the_first_epoch_may_be_retried(hard):
+    calls = []
+
+    def fails_once(estimator, X, y):
+        calls.append(1)
+        if len(calls) == 2:
+            raise ValueError("made up")
+        return 0.5
+
+    estimator = make_classifier(
+        scoring=fails_once, validation_fraction=0.3, epochs=2, max_retries=1
+    )
+    assert [attempt.error for attempt in estimator.fit(*hard).attempts_] == ["ValueError", None]
+
+
+def test_a_score_of_a_diverged_model_may_be_retried(line):
+    rates = iter([1e30, 0.01])
+
+    def build(meta):
+        model = build_regressor(meta)
+        model.compile(keras.optimizers.SGD(next(rates)), "mse")
+        return model
+
+    estimator = GuardedKerasRegressor(
+        build,
+        scoring="r2",
+        validation_fraction=0.3,
+        on_nan="ignore",
+        max_retries=1,
+        verbose=0,
+        random_state=0,
+    )
+    assert [attempt.error for attempt in estimator.fit(*line).attempts_] == ["ValueError", None]
 
 
 def build_with_dropout(meta):

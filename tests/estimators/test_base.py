@@ -16,7 +16,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import get_tags
 
-from skguard import GuardedKerasBase, GuardedKerasRegressor
+from skguard import GuardedKerasBase, GuardedKerasClassifier, GuardedKerasRegressor
 from tests.models import build_classifier, build_regressor, make_classifier, make_regressor
 
 
@@ -274,7 +274,7 @@ def test_labels_are_encoded_for_the_loss(loss, compiled_by, blobs):
         return model
 
     if compiled_by == "function":
-        estimator = make_classifier(build_compiled, loss=None, optimizer="rmsprop")
+        estimator = GuardedKerasClassifier(build_compiled, verbose=0, random_state=0)
     else:
         estimator = make_classifier(loss=loss)
     X, y = blobs

@@ -1,6 +1,7 @@
 """scikit-learn's own checks of the estimator interface."""
 
 import keras
+import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skguard import GuardedKerasClassifier, GuardedKerasRegressor
@@ -48,6 +49,8 @@ class ForNumbers(ForAnyTarget):
         return model
 
 
+# check_class_weight_classifiers sets it on every estimator that has it.
+@pytest.mark.filterwarnings("ignore:n_iter_no_change=20 has no effect")
 @parametrize_with_checks(
     [
         GuardedKerasClassifier(ForAnyTarget(), verbose=0, random_state=0),

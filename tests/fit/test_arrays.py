@@ -12,7 +12,8 @@ from sklearn.preprocessing import StandardScaler
 
 from skguard import GuardedKerasRegressor
 from skguard._fit.arrays import Samples, check_features, check_target, check_weights
-from tests.models import build_regressor, make_classifier
+from skguard.exceptions import InputTypeError
+from tests.models import build_regressor, make_classifier, make_regressor
 
 FORMATS = ["bsr", "coo", "csc", "csr", "dia", "dok", "lil"]
 CONTAINERS = [f"{name}_{kind}" for name in FORMATS for kind in ("array", "matrix")]
@@ -491,3 +492,14 @@ def test_the_dtype_of_a_regression_target_may_change_in_a_partial_fit(dtype, fit
     estimator = GuardedKerasRegressor(build_regressor, loss="mse", verbose=0)
     estimator.partial_fit(X, y.astype(np.float32)).partial_fit(X.astype(dtype), y.astype(dtype))
     assert estimator.predict(X).dtype == np.float32
+
+
+@pytest.mark.parametrize("data", [{}, {"a": [1.0]}, {"a": [1.0], "b": [2.0]}], ids=len)
+def test_a_dict_as_input_or_target_raises_with_what_to_pass(data, line):
+    X, y = line
+    names = ", ".join(map(repr, data)) or "nothing"
+    with pytest.raises(InputTypeError, match=f"^X is a dict of {names}.* feature_encoder"):
+        make_regressor().fit(data, y)
+    for make in (make_regressor, make_classifier):
+        with pytest.raises(InputTypeError, match=f"^y is a dict of {names}.*target={{"):
+            make().fit(X, data)

@@ -10,7 +10,7 @@ from sklearn.exceptions import NotFittedError
 from skguard import GuardedKerasClassifier, GuardedKerasRegressor
 from skguard._fit.checks import check_compiled_model
 from skguard._fit.data import Encoded
-from skguard.exceptions import InputValueError
+from skguard.exceptions import InputTypeError, InputValueError
 from tests.fit.probes import RecordsEpochs
 from tests.models import build_classifier, build_regressor, make_regressor
 
@@ -92,6 +92,53 @@ def test_a_fit_without_problems_trains(blobs):
 )
 def test_an_unusable_model_parameter_is_rejected(model, error, match, line):
     assert_rejected(regressor(model), *line, error, match)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        keras.layers.Dense(3),
+        keras.layers.Dense,
+        keras.losses.MeanSquaredError(),
+        keras.metrics.AUC(),
+        keras.optimizers.Adam,
+        keras.optimizers.schedules.CosineDecay(0.1, 10),
+    ],
+    ids=["layer", "layer_class", "loss", "metric", "optimizer_class", "schedule"],
+)
+@pytest.mark.parametrize("method", ["fit", "initialize"])
+def test_a_part_of_a_model_as_model_is_rejected(method, model, line):
+    estimator = regressor(model, units=3)
+    with pytest.raises(InputTypeError, match=r"is a part of a model, .* def build\(meta\)"):
+        getattr(estimator, method)(*line)
+
+
+def test_a_model_beside_a_build_fn_is_rejected(line):
+    estimator = regressor(dense(1), build_fn=dense(2))
+    assert_rejected(estimator, *line, ValueError, "build_fn=.* both build a model. Leave out build")
+
+
+@pytest.mark.parametrize("model", ["function", "with_kwargs", "of_y"])
+def test_a_model_function_for_keras_wrappers_is_rejected(model, line):
+    def function(X, y, units=3):
+        raise AssertionError("called")
+
+    def with_kwargs(X, y, **kwargs):
+        raise AssertionError("called")
+
+    def of_y(y):
+        raise AssertionError("called")
+
+    match = f"model function {model} takes '.', as those of keras.wrappers. Take meta instead"
+    assert_rejected(regressor(locals()[model]), *line, ValueError, match)
+
+
+@pytest.mark.parametrize(
+    "model", [build_regressor, lambda meta, compile_kwargs: build_regressor(meta)]
+)
+def test_a_missing_optimizer_is_rejected(model, line):
+    match = 'optimizer=None: .*optimizer="adam"'
+    assert_rejected(regressor(model, optimizer=None), *line, ValueError, match)
 
 
 def test_a_model_parameter_beside_a_build_method_is_rejected(line):

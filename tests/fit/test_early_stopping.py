@@ -14,6 +14,7 @@ from sklearn.metrics import (
 )
 from sklearn.model_selection import StratifiedKFold, cross_validate
 
+from skguard.exceptions import UnusedParameterWarning
 from tests.fit.probes import ENGINES, LogsValues, RecordsEpochs, same, weights_of
 from tests.models import make_classifier, make_regressor
 
@@ -93,7 +94,7 @@ def test_the_validation_set_of_early_stopping_is_a_tenth_unless_specified(rule, 
 
 
 def test_without_early_stopping_all_epochs_run_and_no_samples_are_set_aside(noise):
-    estimator = make_regressor(epochs=20, n_iter_no_change=1).fit(*noise)
+    estimator = make_regressor(epochs=20).fit(*noise)
     assert estimator.n_epochs_ == 20
     assert estimator.validation_indices_ is None
     assert estimator.best_epoch_ is None
@@ -257,8 +258,9 @@ def test_scoring_uses_sample_weights(two_blobs):
     assert expected != pytest.approx(accuracy_score(y[validation], predicted), rel=1e-3)
 
 
-def test_scoring_without_a_validation_set_has_no_effect(line):
-    history = make_regressor(scoring="r2").fit(*line).history_
+def test_scoring_without_a_validation_set_has_no_effect_and_warns(line):
+    with pytest.warns(UnusedParameterWarning, match="scoring='r2' has no effect"):
+        history = make_regressor(scoring="r2").fit(*line).history_
     assert [name for name in history if "val_" in name or "r2" in name] == []
 
 

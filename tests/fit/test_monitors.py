@@ -73,6 +73,16 @@ def test_an_unknown_monitor_raises_with_the_logged_names(line):
         make_regressor(callbacks=stop).fit(*line)
 
 
+@pytest.mark.parametrize("metric", ["accuracy", "acc", "mse", "auc", "AUC"])
+@pytest.mark.parametrize("prefix", ["", "val_"])
+def test_a_metric_that_the_model_does_not_have_raises_with_the_parameter_to_pass(
+    prefix, metric, blobs
+):
+    callback = keras.callbacks.EarlyStopping(prefix + metric, mode="max")
+    with pytest.raises(ValueError, match=rf"not among the values .* metrics=\['{metric}'\]"):
+        make_classifier(callbacks=callback, validation_fraction=0.2, epochs=2).fit(*blobs)
+
+
 def test_a_misspelt_monitor_of_a_callback_passed_to_fit_raises(line):
     stop = keras.callbacks.EarlyStopping("los", mode="min")
     with pytest.raises(ValueError, match=r"Did you mean 'loss'"):

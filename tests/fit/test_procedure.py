@@ -365,7 +365,7 @@ def test_an_encoder_chosen_by_the_compiled_loss_is_for_one_attempt_only(blobs):
         model.compile("adam", loss)
         return model
 
-    estimator = make_classifier(build, loss=None, optimizer="rmsprop", max_retries=1)
+    estimator = GuardedKerasClassifier(build, verbose=0, random_state=0, max_retries=1)
     estimator.fit(*blobs)
     assert isinstance(estimator.target_encoder_, ClassifierLabelEncoder)
     assert estimator.target_encoder_.loss == "categorical_crossentropy"

@@ -169,7 +169,7 @@ def test_the_attributes_of_an_estimator_are_those_of_the_result(result, line):
 
 
 def test_a_state_with_other_callbacks_keeps_its_seeds(result):
-    copied = result.state.with_callbacks(["fitting"], ["predicting"])
+    copied = result.state.to_pickle(make_regressor(), ["fitting"], ["predicting"])
     assert (copied.seed, copied.validation_seed) == (5, 6)
     assert (copied.callbacks.fitting, copied.callbacks.predicting) == (["fitting"], ["predicting"])
     assert copied.callbacks.parameters == {}
@@ -179,4 +179,4 @@ def test_a_state_with_other_callbacks_keeps_its_seeds(result):
 def test_a_state_with_current_parameters_has_current_callbacks(result):
     estimator = make_regressor(callbacks=["a callback"])
     assert not result.state.callbacks.are_current(estimator)
-    assert result.state.with_current_parameters(estimator).callbacks.are_current(estimator)
+    assert result.state.unpickled(estimator).callbacks.are_current(estimator)

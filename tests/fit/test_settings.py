@@ -13,7 +13,7 @@ from skguard._fit import validation
 from skguard._fit.settings import FitSettings
 from skguard.exceptions import InputValueError
 from tests.fit.probes import RecordsEpochs
-from tests.models import make_classifier, make_regressor
+from tests.models import build_regressor, make_classifier, make_regressor
 
 ALL = {
     "early_stopping": True,
@@ -204,6 +204,43 @@ def test_a_parameter_that_cannot_be_used_is_rejected_before_training(wrong, line
     with pytest.raises(ValueError, match=f"^{name}=.* must be "):
         make_regressor(callbacks=RecordsEpochs, **wrong).fit(*line)
     assert begun == []
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("shuffle", ["yes", None, 1, np.ones(2)]),
+        ("verbose", [3, -1, None, "loud", 1.0]),
+        ("warm_start", ["no", None, 1, build_regressor]),
+        ("run_eagerly", [None, 0, "auto"]),
+        ("fit__steps_per_epoch", [0, 1.5, True, "3"]),
+        ("fit__validation_steps", [0, -1, False]),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_choice_of_another_type_or_value_is_rejected(name, values, line, begun):
+    for value in values:
+        estimator = make_regressor(callbacks=RecordsEpochs, **{name: value})
+        with pytest.raises(InputValueError, match=f"^{name.removeprefix('fit__')}=.* must be "):
+            estimator.fit(*line)
+    assert begun == []
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("shuffle", [True, False, "batch", np.True_]),
+        ("verbose", [0, 1, 2, "auto", True, np.int64(2)]),
+        ("warm_start", [True, np.False_]),
+        ("run_eagerly", [True, np.False_]),
+        ("fit__steps_per_epoch", [None, 3, np.int64(3)]),
+        ("fit__validation_steps", [None, 1]),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_all_choices_are_accepted(name, values):
+    for value in values:
+        settings_of(make_regressor(**{name: value}))
 
 
 @pytest.mark.parametrize(

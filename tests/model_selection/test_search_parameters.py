@@ -12,6 +12,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skguard import FatalError
+from skguard.exceptions import UnusedParameterWarning
 from skguard.model_selection import (
     GuardedGridSearchCV,
     GuardedHalvingGridSearchCV,
@@ -119,6 +120,11 @@ def test_a_wrong_parameter_is_an_error_before_any_fit_and_loses_no_results(wrong
         search.set_params(**wrong).fit(X, Y)
     assert not Numbered.n_attempts
     assert search.cv_results_ is results
+
+
+def test_errors_to_retry_on_without_retries_warn():
+    with pytest.warns(UnusedParameterWarning, match="retry_on=.* max_retries_per_trial=0"):
+        search_of(retry_on=OSError).fit(X, Y)
 
 
 def test_a_name_that_does_not_exist_is_an_error_before_any_fit():

@@ -42,6 +42,31 @@ def test_fit_raises_for_an_unknown_name_before_it_builds_the_model(name, message
     assert message in str(error.value)
 
 
+class Fading(keras.callbacks.Callback):
+    def __init__(self, fade=1):
+        super().__init__()
+
+
+MISPLACED = {
+    "optimizer__lr": ({}, "Did you mean 'optimizer__learning_rate'"),
+    "learning_rate": ({}, "Did you mean 'optimizer__learning_rate'"),
+    "from_logits": ({"loss": "binary_crossentropy"}, "Did you mean 'loss__from_logits'"),
+    "thresholds": ({"metrics": [keras.metrics.Precision]}, "'metrics__thresholds'"),
+    "patience": ({}, "EarlyStopping and ReduceLROnPlateau: pass callbacks=.*patience="),
+    "save_best_only": ({}, "ModelCheckpoint.*: pass callbacks="),
+    "fade": ({"callbacks": Fading}, "Did you mean 'callbacks__fade'"),
+    "min_delta": ({"callbacks": [keras.callbacks.EarlyStopping()]}, "'callbacks__min_delta'"),
+    "monitor": ({"callbacks": {"stop": keras.callbacks.EarlyStopping}}, "'callbacks__monitor'"),
+}
+
+
+@pytest.mark.parametrize("name", MISPLACED)
+def test_a_name_that_lacks_its_prefix_raises_with_what_to_write(name, line):
+    parameters, message = MISPLACED[name]
+    with pytest.raises(InputValueError, match=f"{name!r} is not a parameter.*{message}"):
+        make(build_a, **{"loss": "mse"} | parameters | {name: 3}).fit(*line)
+
+
 def test_only_names_that_exist_are_suggested():
     with pytest.raises(ValueError, match="optimizer__learning_rat") as error:
         make(build_a, optimizer="sgd").set_params(optimizer__learning_rat=1)
