@@ -11,6 +11,8 @@ import keras
 import numpy as np
 from sklearn.pipeline import Pipeline
 
+from skguard._parameters import constructor_names
+from skguard._parameters.given import is_given
 from skguard.callbacks import Shared
 from skguard.callbacks._traits import Traits, traits_of
 
@@ -108,6 +110,10 @@ def n_best_epochs(results: Mapping[str, Any], best_index: int) -> int:
     return math.ceil(np.median(best + 1))  # epochs are 0-based
 
 
+# They would have no effect without a validation set, and cause a warning.
+_OF_VALIDATION = ("n_iter_no_change", "tol", "scoring", "validation_batch_size")
+
+
 def without_validation_set(estimator: Any, n_epochs: int) -> dict[str, Any]:
     """Return the parameters to set for a fit of `n_epochs` epochs on all samples."""
     params = estimator.get_params()
@@ -122,6 +128,9 @@ def without_validation_set(estimator: Any, n_epochs: int) -> dict[str, Any]:
     for name in ("callbacks", "fit__callbacks"):
         value = params.get(f"{prefix}{name}")
         changed[name] = _without_validation(value, f"{prefix}{name}", params)
+    network = params[prefix.removesuffix("__")] if prefix else estimator
+    defaults = constructor_names(type(network))
+    changed |= {name: defaults[name] for name in _OF_VALIDATION if is_given(network, name)}
     # Parameters that are routed to fit take precedence over those of the estimator.
     changed |= {f"fit__{name}": changed[name] for name in ("epochs", "validation_split")}
     return {
