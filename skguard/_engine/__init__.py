@@ -1,6 +1,6 @@
 """Training and prediction in traced graphs, wherever these give the numbers of Keras."""
 
-from skguard._engine.api import TrainingRun, predict, train
+from skguard._engine.api import TrainingRun, predict, text_as_tensors, train
 from skguard._engine.batches import (
     DEFAULT_BATCH_SIZE,
     n_batches,
@@ -9,6 +9,7 @@ from skguard._engine.batches import (
 )
 from skguard._engine.monitor import ON_NAN, Limits, OnNan, StopReason, uses_monitor
 from skguard._engine.selection import ENGINES, Engine, check_engine
+from skguard._engine.shapes import group_sizes, is_array_of_arrays
 from skguard._engine.tensorflow.cache import clear_graphs
 from skguard._engine.tensorflow.threads import take_share
 from skguard._repairs.keras_internals import replace_schedule, schedule_of
@@ -24,6 +25,8 @@ __all__ = [
     "TrainingRun",
     "check_engine",
     "clear_graphs",
+    "group_sizes",
+    "is_array_of_arrays",
     "n_batches",
     "n_training_samples",
     "predict",
@@ -31,6 +34,7 @@ __all__ = [
     "schedule_of",
     "steps_per_epoch",
     "take_share",
+    "text_as_tensors",
     "train",
     "uses_monitor",
 ]
