@@ -36,7 +36,7 @@ class Encoded:
     Parameters
     ----------
     X, y : array, or nested lists, tuples and dicts of arrays
-    sample_weight : ndarray of shape (n_samples,) or None
+    sample_weight : ndarray of shape (n_samples,) or (n_samples, n_steps, ...), or None
     validation_data : tuple of (X, y, sample_weight), dataset or None
     feature_encoder, target_encoder : transformer
     """
@@ -113,7 +113,7 @@ def prepare(
     validation_seed : int or None
         Seeds what is drawn for the validation set.
     """
-    weights = arrays.check_weights(given.sample_weight, given.X)
+    weights = arrays.check_weights(given.sample_weight, given.X, per_step=True)
     validate = draft._validate_data if settings.resume else draft._learn_data
     X, y = validate(given.X, given.y)
     data = divide(draft, Samples(X, y, weights), given, settings, validation_seed)
@@ -155,8 +155,9 @@ def _weighted_by_class(training: Samples, class_weight: Any) -> Samples:
     if class_weight is not None:
         weights = compute_sample_weight(class_weight, training.y)
         if training.sample_weight is not None:
-            weights = weights * training.sample_weight
-        weights = arrays.check_weights(weights, training.y)
+            steps = (1,) * (training.sample_weight.ndim - 1)
+            weights = weights.reshape(-1, *steps) * training.sample_weight
+        weights = arrays.check_weights(weights, training.y, per_step=True)
         training = dataclasses.replace(training, sample_weight=weights)
     return training.take(training.weighted_indices())
 
@@ -189,7 +190,7 @@ def _read(draft: Any, supplied: Any, supervised: bool) -> tuple[Samples | None, 
     if y is None and supervised:
         raise InputValueError("validation_data has X alone. Pass (X, y).")
     X, y = draft._validate_data(X, y)
-    return Samples(X, y, arrays.check_weights(sample_weight, X)), None
+    return Samples(X, y, arrays.check_weights(sample_weight, X, per_step=True)), None
 
 
 def _split(

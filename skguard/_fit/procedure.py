@@ -25,7 +25,7 @@ from skguard._fit.arrays import Samples, check_weights
 from skguard._fit.attempts import input_errors
 from skguard._fit.callbacks import FitCallbacks
 from skguard._fit.data import Encoded, FitData, FitInput, divide, prepare
-from skguard._fit.model import set_steps_per_epoch, with_batch_sizes
+from skguard._fit.model import check_inputs, set_steps_per_epoch, with_batch_sizes, with_inputs
 from skguard._fit.result import FitResult, History, TrainingState
 from skguard._fit.settings import FitSettings
 from skguard._parameters import copies
@@ -110,7 +110,8 @@ def fit(estimator: Any, call: FitCall) -> FitResult:
     Raises
     ------
     InputError
-        Before the first attempt, if parameters or data cannot be used.
+        If parameters or data cannot be used: before the first attempt or, if only the model
+        shows it, before training.
     Exception
         The error of the last attempt.
     """
@@ -228,8 +229,10 @@ def fit_once(draft: Any, call: FitCall, prepared: _Prepared, seed: int | None) -
     with input_errors():
         draft._ensure_compiled_model()
         encoded = data.encoded_by(draft.feature_encoder_, draft.target_encoder_)
+        encoded = with_inputs(draft, data, encoded)
     arguments = with_batch_sizes(settings.arguments, encoded.X)
     checks.check_compiled_model(draft, draft.model_, encoded, arguments.get("batch_size"))
+    check_inputs(draft, encoded, arguments)
     built = _callbacks(draft, call, state)
     try:
         of_call = callbacks.of_call(settings, built.paths, has_validation=data.has_validation)
@@ -259,11 +262,17 @@ def _build(draft: Any, call: FitCall, prepared: _Prepared) -> tuple[_Prepared, F
     before = draft._stored_params()
     if data is not None:
         draft._build_model(data.y)
-        return _with_current_settings(draft, call, prepared, before), data
-    X, y = draft._initialize(call.given.X, call.given.y)
-    prepared = _with_current_settings(draft, call, prepared, before)
+        prepared = _with_current_settings(draft, call, prepared, before)
+        if not draft._has_text_as_numbers(call.given.X):
+            return prepared, data
+        with input_errors():
+            X, y = draft._learn_features(call.given.X), data.y
+    else:
+        X, y = draft._initialize(call.given.X, call.given.y)
+        prepared = _with_current_settings(draft, call, prepared, before)
     with input_errors():
-        samples = Samples(X, y, check_weights(call.given.sample_weight, X))
+        weights = check_weights(call.given.sample_weight, X, per_step=True)
+        samples = Samples(X, y, weights)
         data = divide(draft, samples, call.given, prepared.settings, prepared.validation_seed)
     return prepared, data
 
