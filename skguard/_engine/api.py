@@ -9,12 +9,23 @@ from collections.abc import Mapping
 from typing import Any
 
 import keras
+import numpy as np
 
-from skguard._engine import backends, batches, freezing, loop, prediction, samples, selection
+from skguard._engine import (
+    backends,
+    batches,
+    freezing,
+    loop,
+    prediction,
+    samples,
+    selection,
+    shapes,
+)
 from skguard._engine.monitor import Limits, MonitoredCallbacks
 from skguard._engine.plan import Plan
 from skguard._engine.protocol import UnsuitableError
 from skguard._engine.selection import Engine
+from skguard._engine.shape_batches import ShapeBatches, take
 from skguard.exceptions import InputValueError
 
 __all__ = ["TrainingRun", "predict", "train"]
@@ -144,6 +155,8 @@ def _train_fused(
     model: keras.Model, x: Any, y: Any, arguments: Mapping[str, Any], limits: Limits
 ) -> TrainingRun:
     backend = selection.backend_for_training(model, arguments)
+    if shapes.differ((x, y)) or shapes.differ(arguments["validation_data"]):
+        raise UnsuitableError("samples of different shapes")
     training_arrays, validation_arrays = _split(x, y, arguments)
     training = backend.dataset(*training_arrays)
     validation = None if validation_arrays is None else backend.dataset(*validation_arrays)
@@ -179,6 +192,7 @@ def _train_by_keras(
 ) -> TrainingRun:
     splits = arguments["validation_data"] is None
     is_replaced = selection.replacement_of(model, "fit") is not None
+    x, y, arguments = _in_batches_of_one_shape(x, y, arguments)
     callbacks = MonitoredCallbacks(
         arguments["callbacks"] or [],
         model,
@@ -197,10 +211,45 @@ def _train_by_keras(
         # A replacement may log the arguments that it gets, and append to a list of callbacks.
         given = {k: v for k, v in arguments.items() if v is not _DEFAULTS[k]}
         arguments = given | {"callbacks": [callbacks]}
-    model.fit(x=x, y=y, **arguments)
+    model.fit(x=text_as_tensors(x), y=y, **arguments)
     with contextlib.suppress(UnsuitableError):
         backends.current().clean_up()
     return TrainingRun.of(callbacks, Engine.KERAS, reason)
+
+
+def _in_batches_of_one_shape(
+    x: Any, y: Any, arguments: Mapping[str, Any]
+) -> tuple[Any, Any, Mapping[str, Any]]:
+    """Replace samples of different shapes by datasets, of which Keras takes the batches."""
+    size, validation = arguments["batch_size"], arguments["validation_data"]
+    if isinstance(validation, tuple | list):
+        data = (*validation, None, None)[:3]
+        if shapes.differ(data):
+            in_batches = ShapeBatches(data, arguments["validation_batch_size"] or size)
+            validation = _streamed(in_batches)
+        else:
+            validation = (text_as_tensors(validation[0]), *validation[1:])
+    arguments = {**arguments, "validation_data": validation}
+    data = (x, y, arguments["sample_weight"])
+    if not shapes.differ(data):
+        return x, y, arguments
+    seed = int(np.random.randint(2**31)) if arguments["shuffle"] else None
+    arguments |= {"sample_weight": None, "shuffle": False, "batch_size": None}
+    return _streamed(ShapeBatches(data, size, seed)), None, arguments
+
+
+def _streamed(dataset: ShapeBatches) -> Any:
+    try:
+        return backends.current().stream(dataset)
+    except UnsuitableError:  # the trainer of another backend iterates over the dataset itself
+        return dataset
+
+
+def text_as_tensors(x: Any) -> Any:
+    """Convert arrays of strings, which ``Model.fit`` does not take, to tensors of the backend."""
+    return keras.tree.map_structure(
+        lambda leaf: backends.current().text(leaf) if samples.is_text(leaf) else leaf, x
+    )
 
 
 def predict(model: keras.Model, x: Any, *, engine: str, **arguments: Any) -> Any:
@@ -220,10 +269,30 @@ def predict(model: keras.Model, x: Any, *, engine: str, **arguments: Any) -> Any
     -------
     ndarray, or nested lists, tuples and dicts of ndarray
     """
+    if shapes.differ(x):
+        return _predict_by_shape(model, x, engine=engine, **arguments)
     if engine != Engine.KERAS and arguments.get("steps") is None:
         with contextlib.suppress(UnsuitableError):
             return _predict_fused(model, x, **arguments)
-    return model.predict(x=x, **arguments)
+    return model.predict(x=text_as_tensors(x), **arguments)
+
+
+def _predict_by_shape(model: keras.Model, x: Any, **arguments: Any) -> Any:
+    """Predict the samples of each shape, and return the outputs in the order of the samples."""
+    groups = shapes.groups(x)
+    parts = [predict(model, take(x, group), **arguments) for group in groups]
+    order = np.argsort(np.concatenate(groups))
+
+    def joined(*outputs: Any) -> Any:
+        found = sorted({output.shape[1:] for output in outputs})
+        if len(found) > 1:
+            raise InputValueError(
+                "X has samples of different shapes, and so have the outputs of the model, such as "
+                f"{found[0]} and {found[1]}. Predict the samples of each shape separately."
+            )
+        return np.concatenate(outputs)[order]
+
+    return keras.tree.map_structure(joined, *parts)
 
 
 def _predict_fused(

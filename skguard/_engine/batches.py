@@ -7,6 +7,8 @@ from typing import Any
 
 import keras
 
+from skguard._engine.shapes import differ, group_sizes
+
 __all__ = ["DEFAULT_BATCH_SIZE", "n_batches", "n_training_samples", "steps_per_epoch"]
 
 DEFAULT_BATCH_SIZE = 32
@@ -72,6 +74,8 @@ def steps_per_epoch(
     if hasattr(x, "cardinality"):  # tf.data.Dataset, which returns a negative number if unknown
         n = int(x.cardinality())
         return n if n >= 0 else None
+    if differ(x):
+        return sum(n_batches(size, batch_size) for size in group_sizes(x))
     shapes = [getattr(leaf, "shape", None) for leaf in keras.tree.flatten(x)]
     if not shapes or not shapes[0]:
         return None

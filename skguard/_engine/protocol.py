@@ -9,12 +9,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import keras
 import numpy as np
 
 from skguard._engine.plan import Plan
+
+if TYPE_CHECKING:  # which imports this module
+    from skguard._engine.shape_batches import ShapeBatches
 
 __all__ = [
     "Backend",
@@ -214,6 +217,12 @@ class Backend(Protocol[_Data]):
         ------
         UnsuitableError
         """
+
+    def text(self, array: Any) -> Any:
+        """Convert an array of strings to a tensor."""
+
+    def stream(self, batches: ShapeBatches) -> Any:
+        """Return a dataset for ``Model.fit`` that yields batches of different shapes."""
 
     def clean_up(self) -> None:
         """Free what a training by ``Model.fit`` has left in the backend's global state."""

@@ -11,7 +11,7 @@ import scipy.sparse
 from skguard._engine.batches import n_training_samples
 from skguard._engine.protocol import UnsuitableError
 
-__all__ = ["class_weights_per_sample", "count_samples", "split_last", "take"]
+__all__ = ["class_weights_per_sample", "count_samples", "is_text", "split_last", "take"]
 
 
 def count_samples(data: Any) -> int:
@@ -38,7 +38,16 @@ def count_samples(data: Any) -> int:
     return lengths.pop()
 
 
-def take(data: Any, part: slice) -> Any:
+def is_text(array: Any) -> bool:
+    """Return whether `array` is an array of strings; one of objects is, if its first value is."""
+    if not isinstance(array, np.ndarray) or not array.size:
+        return False
+    return array.dtype.kind in "US" or (
+        array.dtype.kind == "O" and isinstance(array.flat[0], str | bytes)
+    )
+
+
+def take(data: Any, part: slice | np.ndarray) -> Any:
     """Return some samples of each array in `data`, nested as `data` is."""
 
     def cut(leaf: Any) -> Any:

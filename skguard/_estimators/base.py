@@ -88,6 +88,7 @@ class GuardedKerasBase(ScikerasAdapter):
         max_retries: int = 0,
         retry_on: Any = (Exception,),
         retry_with: Callable[[int, Exception, dict[str, Any]], Any] | None = None,
+        inputs: Any = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -120,6 +121,7 @@ class GuardedKerasBase(ScikerasAdapter):
         self.max_retries = max_retries
         self.retry_on = retry_on
         self.retry_with = retry_with
+        self.inputs = inputs
 
     _writes_apart = False  # whether this estimator is a clone, whose fits write to own folders
 

@@ -90,6 +90,7 @@ class GuardedKerasClassifier(GuardedKerasBase, KerasClassifier):
         max_retries: int = 0,
         retry_on: Any = (Exception,),
         retry_with: Callable[[int, Exception, dict[str, Any]], Any] | None = None,
+        inputs: Any = None,
         class_weight: Any = None,
         **kwargs: Any,
     ) -> None:
@@ -121,6 +122,7 @@ class GuardedKerasClassifier(GuardedKerasBase, KerasClassifier):
             max_retries=max_retries,
             retry_on=retry_on,
             retry_with=retry_with,
+            inputs=inputs,
             class_weight=class_weight,
             **kwargs,
         )

@@ -175,6 +175,13 @@ PARAMETERS = {
     the next attempt alone, such as ``{"batch_size": 16}``. Given without `max_retries`, it causes
     a warning.
 """,
+    "inputs": """dict of str to columns, list of columns, or None
+    Columns of X for each input of a model with several inputs: a dict with the names of the
+    inputs, ``{"numbers": slice(0, 3), "words": "comment"}``, or a list in their order. Columns are
+    given as to ``ColumnTransformer``: names of a DataFrame or 0-based indices, one or a list of
+    them, a slice, a boolean mask, or a callable that takes X and returns one of these. A subclass
+    that overrides ``feature_encoder`` divides X itself. None passes X as one array.
+""",
     "class_weight": """dict, "balanced" or None
     Weights of the classes in training, ``{label: weight}``, multiplied with ``sample_weight``.
     "balanced" weights each class by ``n_samples / (n_classes * n_samples_of_the_class)``. The
@@ -228,16 +235,16 @@ ATTRIBUTES = {
     Keras trained.
 """,
     "n_features_in_": """int
-    Number of features of X.
+    Number of features of X. Not defined if the first axis of samples differs in length.
 """,
     "feature_names_in_": """ndarray of shape (n_features_in_,)
     Names of the features of X. Defined only if all names are strings.
 """,
-    "X_shape_": """tuple of int
-    Shape of X.
+    "X_shape_": """tuple of int or None
+    Shape of X. None for axes in which samples differ.
 """,
     "X_dtype_": """numpy.dtype
-    Data type of X.
+    Data type of X; ``object`` for text.
 """,
     "y_dtype_": """numpy.dtype
     Data type of y.
@@ -285,12 +292,16 @@ Build a model and train it on all samples but those of the validation set.
 Parameters
 ----------
 X : array-like, sparse matrix or array, or dataframe of shape (n_samples, n_features, ...)
-    Training samples. Sparse samples are passed to Keras as sparse.
+    Training samples. Sparse samples are passed to Keras as sparse. Depending on the model, also
+    strings, of shape (n_samples,) or in columns, for an input of ``dtype="string"``; a list of
+    arrays of different shapes, such as sequences of different length, which are trained on in
+    batches of one shape, for an input whose shape has None there; and NaN, if the model has
+    finite outputs for it.
 y : array-like of shape (n_samples,) or (n_samples, n_outputs, ...)
     Targets.
-sample_weight : array-like of shape (n_samples,), default=None
+sample_weight : array-like of shape (n_samples,) or (n_samples, n_steps, ...), default=None
     One weight per sample; never modified. Samples of weight 0 are left out. None means 1 for
-    each.
+    each. If the loss is computed per step, also one weight per step.
 X_val, y_val, sample_weight_val : like X, y, sample_weight, default=None
     Validation set, instead of one set aside from X. ``Pipeline(transform_input=["X_val"])``
     transforms X_val as it does X, once it is requested by
@@ -344,8 +355,8 @@ X : array-like, sparse matrix or array, or dataframe of shape (n_samples, n_feat
     Training samples. The first call builds the model.
 y : array-like of shape (n_samples,) or (n_samples, n_outputs, ...)
     Targets.{classes}
-sample_weight : array-like of shape (n_samples,), default=None
-    One weight per sample, as in ``fit``.
+sample_weight : array-like of shape (n_samples,) or (n_samples, n_steps, ...), default=None
+    One weight per sample or per step, as in ``fit``.
 **kwargs : dict
     Arguments of ``keras.Model.fit``, except ``epochs`` and ``initial_epoch``.
 
@@ -388,7 +399,9 @@ Raises
 NotFittedError
     If neither ``fit`` nor ``initialize`` has been called.
 ValueError
-    If X does not have the features and the number of dimensions of X in ``fit``.
+    If X does not have the features and the number of dimensions of X in ``fit``, except for the
+    length of axes that are None in the shape of the model's input; if it has text or NaN that the
+    model does not take, or does not fill the batches of an input with a fixed batch size.
 TypeError
     If ``**kwargs`` has an argument that Keras does not have.
 ForkedProcessError

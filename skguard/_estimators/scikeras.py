@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
+import numpy as np
 from scikeras._utils import route_params
 from scikeras.wrappers import BaseWrapper
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
@@ -23,11 +24,13 @@ from sklearn.utils.validation import check_is_fitted
 
 from skguard import _engine as engine
 from skguard import _parameters as parameters
-from skguard._fit import arrays, checks, unused
+from skguard._fit import arrays, checks, inputs, unused
 from skguard._fit.attempts import input_errors
 from skguard._fit.batches import Batch, is_batched
+from skguard._fit.columns import InputColumns
 from skguard._fit.model import with_batch_sizes
 from skguard._fit.result import TrainingState
+from skguard._fit.text import holds_text
 from skguard._parameters import copies
 from skguard._parameters.given import is_given
 from skguard._repairs import forks, seeding
@@ -62,6 +65,7 @@ class ScikerasAdapter(BaseWrapper, _NewTags):
 
     callbacks_: list[keras.callbacks.Callback]
     model_: keras.Model
+    X_dtype_: np.dtype[Any]
 
     def __sklearn_tags__(self) -> Tags:
         # scikeras's classes have scikit-learn's mixins after BaseEstimator in the MRO, whose
@@ -95,9 +99,7 @@ class ScikerasAdapter(BaseWrapper, _NewTags):
         self, X: Any = None, y: Any = None, reset: bool = False, y_numeric: bool = False
     ) -> tuple[Any, Any]:
         if X is not None or reset:
-            X = arrays.check_features(self, X, reset=reset)
-            if reset:
-                self.X_dtype_, self.X_shape_ = X.dtype, X.shape
+            X = self._check_features(X, reset)
         if y is not None or (reset and isinstance(self, ClassifierMixin | RegressorMixin)):
             y = self._as_heads(y)
             y = arrays.check_target(
@@ -117,15 +119,41 @@ class ScikerasAdapter(BaseWrapper, _NewTags):
                 )
         return X, y
 
+    def _check_features(self, X: Any, reset: bool) -> Any:
+        """Validate X, of which the model decides whether it is text, and which axes are free."""
+        model = vars(self).get("model_")
+        X = arrays.check_features(
+            self,
+            X,
+            reset=reset,
+            keep_text=inputs.takes_text(model) or (not reset and self.X_dtype_.kind == "O"),
+            free_axes=() if reset else inputs.free_axes(self),
+        )
+        if reset:
+            self.X_dtype_, self.X_shape_ = arrays.dtype_of(X), arrays.shape_of(X)
+        return X
+
+    def _learn_features(self, X: Any) -> Any:
+        """Validate X again, for a model that takes it as text, and fit the encoder of features."""
+        checked = self._check_features(X, reset=True)
+        self._fit_feature_encoder(checked, X)
+        return checked
+
+    def _fit_feature_encoder(self, X: Any, given: Any) -> None:
+        """Fit the encoder on validated X; one that selects columns needs X as it was given."""
+        encoder = self.feature_encoder
+        arguments = {"given": given} if isinstance(encoder, InputColumns) else {}
+        self.feature_encoder_ = encoder.fit(X, **arguments)
+        self.__dict__.update(getattr(self.feature_encoder_, "get_metadata", dict)())
+
+    def _has_text_as_numbers(self, X: Any) -> bool:
+        """Return whether X was converted to numbers, but the model takes it as the text it is."""
+        return self.X_dtype_.kind != "O" and inputs.takes_text(self.model_) and holds_text(X)
+
     def _as_heads(self, y: Any) -> Any:
         """Return y as one field per head, if ``target`` has heads."""
         if y is None or not has_heads(self.target):
-            words = ", ".join(f"{key!r}: 'labels'" for key in y) if isinstance(y, Mapping) else ""
-            arrays.check_is_not_dict(
-                "y",
-                y,
-                f"For several outputs, state what each is: target={{{words}}}, for instance.",
-            )
+            arrays.check_is_not_dict("y", y, _advice_on_heads(y))
             return y
         return as_columns(y, heads_of(self.target))
 
@@ -245,12 +273,12 @@ class ScikerasAdapter(BaseWrapper, _NewTags):
 
     def _learn_data(self, X: Any, y: Any) -> tuple[Any, Any]:
         """Validate X and y, fit the encoders, and set the attributes that describe the data."""
+        given = X
         X, y = self._validate_data(X, y, reset=True)
         checks.check_classes(self, y)
         self.target_encoder_ = self.target_encoder.fit(y)
         self.__dict__.update(getattr(self.target_encoder_, "get_metadata", dict)())
-        self.feature_encoder_ = self.feature_encoder.fit(X)
-        self.__dict__.update(getattr(self.feature_encoder_, "get_metadata", dict)())
+        self._fit_feature_encoder(X, given)
         return X, y
 
     def _learn_first_batch(self, batch: Batch) -> None:
@@ -293,9 +321,21 @@ class ScikerasAdapter(BaseWrapper, _NewTags):
         """
         self._drop_model()
         with input_errors():
-            X, y = self._learn_data(X, y)
+            learned, y = self._learn_data(X, y)
         self._build_model()
-        return X, y
+        if self._has_text_as_numbers(X):
+            with input_errors():
+                learned = self._learn_features(X)
+        return learned, y
+
+    @property
+    def feature_encoder(self) -> Any:
+        """Transformer of X: divides it if ``inputs`` is set, otherwise passes it to the model.
+
+        A subclass may override it.
+        """
+        selections = vars(self).get("inputs")
+        return super().feature_encoder if selections is None else InputColumns(selections)
 
     @property
     def _overrides_initialize(self) -> bool:
@@ -333,14 +373,18 @@ class ScikerasAdapter(BaseWrapper, _NewTags):
         parameters.check_call_names("predict", kwargs)
         if not is_batched(X):
             X, _ = self._validate_data(X=X)
-            X = self.feature_encoder_.transform(X)
+            with input_errors():
+                X = inputs.as_model_takes(self, self.feature_encoder_.transform(X))
         arguments = route_params(
             self.get_params(), destination="predict", pass_filter=self._predict_kwargs, strict=True
         )
         arguments["callbacks"] = TrainingState.of(self).callbacks.predicting
         arguments = with_batch_sizes(arguments | kwargs, X)
+        inputs.check_batches(self.model_, X, arguments.get("batch_size"))
         with without_retracing_advice():
-            return engine.predict(self.model_, X, engine=self.engine, **arguments)
+            outputs = engine.predict(self.model_, X, engine=self.engine, **arguments)
+        inputs.check_predicted_nan(X, outputs)
+        return outputs
 
 
 def _advice_on_heads(y: Any) -> str:

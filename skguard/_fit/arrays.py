@@ -1,4 +1,8 @@
-"""Input and target validation: dtypes, sparse formats, feature names, weights."""
+"""Input and target validation: dtypes, sparse formats, feature names, weights.
+
+Whether the model takes text, samples of other shapes or NaN is decided in ``inputs.py``, once the
+model exists.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +13,12 @@ from typing import Any
 import keras
 import numpy as np
 import scipy.sparse
+from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_array, check_consistent_length, validate_data
 
+from skguard import _engine as engine
+from skguard._fit import unequal
+from skguard._fit.text import as_text, holds_text
 from skguard.exceptions import InputTypeError
 
 __all__ = [
@@ -18,8 +26,11 @@ __all__ = [
     "Samples",
     "check_features",
     "check_is_not_dict",
+    "check_sample_shape",
     "check_target",
     "check_weights",
+    "dtype_of",
+    "shape_of",
 ]
 
 
@@ -30,8 +41,9 @@ class Samples:
     Parameters
     ----------
     X : ndarray or scipy.sparse.csr_array of shape (n_samples, n_features, ...)
+        Or a one-dimensional array of arrays, one per sample, if these differ in shape.
     y : ndarray of shape (n_samples,) or (n_samples, n_outputs, ...), or None
-    sample_weight : ndarray of shape (n_samples,) or None
+    sample_weight : ndarray of shape (n_samples,) or (n_samples, n_steps, ...), or None
         In Keras's float type.
     """
 
@@ -45,11 +57,13 @@ class Samples:
     def weighted_indices(self) -> np.ndarray:
         """Return the indices of samples with nonzero weight.
 
-        In scikit-learn, a sample of weight 0 has the same effect as one that is not there.
+        In scikit-learn, a sample of weight 0 has the same effect as one that is not there. With
+        one weight per step, that is a sample all of whose steps have weight 0.
         """
         if self.sample_weight is None:
             return np.arange(len(self))
-        return np.flatnonzero(self.sample_weight)
+        weights = self.sample_weight
+        return np.flatnonzero(weights.any(axis=tuple(range(1, weights.ndim))))
 
     def take(self, indices: np.ndarray) -> Samples:
         """Return the samples at `indices`: all of them, in order, without a copy."""
@@ -67,7 +81,7 @@ class Encoded:
     Parameters
     ----------
     X, y : array, or nested lists, tuples and dicts of arrays
-    sample_weight : ndarray of shape (n_samples,) or None
+    sample_weight : ndarray of shape (n_samples,) or (n_samples, n_steps, ...), or None
     validation_data : tuple of (X, y, sample_weight), dataset or None
     feature_encoder, target_encoder : transformer
     """
@@ -80,7 +94,14 @@ class Encoded:
     target_encoder: Any
 
 
-def check_features(estimator: Any, X: Any, *, reset: bool) -> Any:
+def check_features(
+    estimator: Any,
+    X: Any,
+    *,
+    reset: bool,
+    keep_text: bool = False,
+    free_axes: tuple[bool, ...] | None = (),
+) -> Any:
     """Validate `X`, and set or check the attributes that describe its features.
 
     Parameters
@@ -89,34 +110,67 @@ def check_features(estimator: Any, X: Any, *, reset: bool) -> Any:
         ``n_features_in_`` and ``feature_names_in_`` are set on it if `reset` is true.
     X : array-like, sparse matrix or array, or dataframe of shape (n_samples, n_features, ...)
         Two or more dimensions. Sparse input of any format becomes CSR with sorted indices, the
-        order that TensorFlow requires.
+        order that TensorFlow requires. Strings may have one dimension, which becomes a column.
+        Samples of different shapes are a list or an object array of arrays.
     reset : bool
         Whether to set the attributes, as in the first call to ``fit``, or to check against them.
+    keep_text : bool, default=False
+        Whether strings that represent numbers are text.
+    free_axes : tuple of bool or None, default=()
+        For each axis of a sample, whether its length may differ from that in the first call to
+        ``fit``. None means that this is unknown until there is a model.
 
     Returns
     -------
     ndarray or scipy.sparse.csr_matrix or scipy.sparse.csr_array
-        Numeric dtypes are kept; strings that represent numbers become Keras's float type.
+        Numeric dtypes are kept; strings that represent numbers become Keras's float type. Other
+        text becomes an object array of shape (n_samples, n_features), samples of different shapes
+        a one-dimensional object array of arrays.
 
     Raises
     ------
     InputTypeError
         If X is a dict.
     ValueError
-        If X is empty or not numeric, has values that are NaN, infinite or too large for Keras's
-        float type, or has other features than the data that the estimator was fitted on.
+        If X is empty, has values that are infinite or too large for Keras's float type, or has
+        other features than the data that the estimator was fitted on. NaN is accepted.
     """
     check_is_not_dict("X", X, "Override feature_encoder to divide it into one array per input.")
+    checked = None
+    if keep_text and holds_text(X):
+        checked = _check_text(estimator, X, reset)
+    elif engine.is_array_of_arrays(X):
+        checked = _check_arrays(estimator, X, reset, free_axes)
+    else:
+        try:
+            checked = _check_numbers(estimator, X, reset, free_axes)
+        except ValueError:
+            if unequal.is_unequal(X):
+                checked = _check_arrays(estimator, X, reset, free_axes)
+            elif holds_text(X):
+                checked = _check_text(estimator, X, reset)
+            else:
+                raise
+    if not reset and free_axes is not None:
+        check_sample_shape(estimator, checked, free_axes)
+    return checked
+
+
+def _check_numbers(
+    estimator: Any, X: Any, reset: bool, free_axes: tuple[bool, ...] | None = ()
+) -> Any:
     floatx = keras.config.floatx()
     kind = getattr(getattr(X, "dtype", None), "kind", "")
-    X = validate_data(
-        estimator,
-        X=X,
-        reset=reset,
-        accept_sparse="csr",
-        allow_nd=True,
-        dtype=floatx if kind in {"O", "U", "S"} else "numeric",
-    )
+    options: dict[str, Any] = {
+        "accept_sparse": "csr",
+        "allow_nd": True,
+        "dtype": floatx if kind in {"O", "U", "S"} else "numeric",
+        "ensure_all_finite": "allow-nan",
+    }
+    if reset or not _differs_in_a_free_axis(estimator, X, free_axes):
+        X = validate_data(estimator, X=X, reset=reset, **options)
+    else:  # without the check of n_features_in_
+        X = check_array(X, estimator=estimator, input_name="X", **options)
     if X.dtype.kind not in "biuf":
         raise ValueError(f"X must be numeric, got dtype {X.dtype}. Convert it to numbers first.")
     _check_range("X", X, floatx)
@@ -125,19 +179,94 @@ def check_features(estimator: Any, X: Any, *, reset: bool) -> Any:
     if scipy.sparse.issparse(X):
         X = X.copy() if not X.has_sorted_indices else X
         X.sort_indices()
-    if not reset and X.shape[2:] != estimator.X_shape_[2:]:
-        raise ValueError(
-            f"X has samples of shape {X.shape[1:]}, but {type(estimator).__name__} was fitted on "
-            f"samples of shape {estimator.X_shape_[1:]}."
-        )
     return X
+
+
+def _differs_in_a_free_axis(estimator: Any, X: Any, free_axes: tuple[bool, ...] | None) -> bool:
+    """Return whether the first axis of samples, their features, may have another length."""
+    is_free = free_axes is None or free_axes[:1] == (True,)
+    if not is_free or hasattr(X, "columns") or scipy.sparse.issparse(X):
+        return False
+    return np.shape(X)[1:2] != (getattr(estimator, "n_features_in_", None),)
+
+
+def _check_text(estimator: Any, X: Any, reset: bool) -> np.ndarray:
+    if np.ndim(X) == 1:  # as scikit-learn's vectorizers take it
+        X = np.asarray(X, object)[:, np.newaxis]
+    names = getattr(X, "columns", None)
+    X = validate_data(estimator, X=X, reset=reset, dtype=None, ensure_all_finite=False)
+    return as_text(X, None if names is None else list(names))
+
+
+def _check_arrays(estimator: Any, X: Any, reset: bool, free_axes: tuple[bool, ...] | None) -> Any:
+    """Validate one array per sample: the values of all of them as one column of numbers."""
+    arrays = unequal.as_arrays(X)
+    if None not in unequal.common_shape(arrays):
+        return _check_numbers(estimator, np.stack(list(arrays)), reset, free_axes)
+    values = np.concatenate([array.ravel() for array in arrays])[:, np.newaxis]
+    checked = _check_numbers(BaseEstimator(), values, reset=True)
+    arrays = unequal.with_values(arrays, checked.ravel())
+    if reset:
+        for name in ("n_features_in_", "feature_names_in_"):
+            estimator.__dict__.pop(name, None)
+        n_features = shape_of(arrays)[1]
+        if n_features is not None:
+            estimator.n_features_in_ = n_features
+    return arrays
+
+
+def shape_of(X: Any) -> tuple[int | None, ...]:
+    """Return the shape of validated samples, with None for axes in which they differ."""
+    return unequal.common_shape(X) if engine.is_array_of_arrays(X) else tuple(X.shape)
+
+
+def dtype_of(X: Any) -> np.dtype[Any]:
+    """Return the dtype of the values of validated samples."""
+    dtype: np.dtype[Any] = X[0].dtype if engine.is_array_of_arrays(X) else X.dtype
+    return dtype
+
+
+def check_sample_shape(estimator: Any, X: Any, free_axes: tuple[bool, ...]) -> None:
+    """Raise if validated samples have another shape than those in the first call to ``fit``.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Its ``X_shape_`` has None for axes in which the samples of that call differed.
+    X : array
+    free_axes : tuple of bool
+        For each axis of a sample, whether its length may differ.
+
+    Raises
+    ------
+    ValueError
+    """
+    given, fitted = shape_of(X)[1:], estimator.X_shape_[1:]
+    name = type(estimator).__name__
+    free = (*free_axes, *[False] * len(fitted))
+    different = [
+        axis
+        for axis, (size, known) in enumerate(zip(given, fitted, strict=False))
+        if size != known and known is not None and not free[axis]
+    ]
+    if different == [0] and len(given) == len(fitted) == 1:  # the message of scikit-learn
+        raise ValueError(
+            f"X has {given[0]} features, but {name} is expecting {fitted[0]} features as input."
+        )
+    if different or len(given) != len(fitted):
+        raise ValueError(
+            f"X has samples of shape {given}, but {name} was fitted on samples of shape {fitted}. "
+            "Where the model's input layer has None in its shape, another length is accepted."
+        )
 
 
 def _check_range(name: str, array: Any, floatx: str) -> None:
     values = array.data if scipy.sparse.issparse(array) else array
     if values.dtype.kind != "f" or values.dtype.itemsize <= np.dtype(floatx).itemsize:
         return
-    if values.size and max(values.max(), -values.min()) > np.finfo(floatx).max:
+    limit = np.finfo(floatx).max
+    # fmax and fmin ignore NaN.
+    if values.size and max(np.fmax.reduce(values, None), -np.fmin.reduce(values, None)) > limit:
         raise ValueError(
             f"Input {name} contains infinity or a value too large for dtype('{floatx}'), Keras's "
             f"float type. Scale {name}, or call keras.config.set_floatx('float64')."
@@ -232,7 +361,7 @@ def _check_one_type(name: str, y: np.ndarray) -> None:
         ) from error
 
 
-def check_weights(sample_weight: Any, samples: Any) -> np.ndarray | None:
+def check_weights(sample_weight: Any, samples: Any, *, per_step: bool = False) -> np.ndarray | None:
     """Validate `sample_weight` and copy it into Keras's float type.
 
     Parameters
@@ -241,22 +370,24 @@ def check_weights(sample_weight: Any, samples: Any) -> np.ndarray | None:
         A number is the weight of every sample.
     samples : array-like of shape (n_samples, ...)
         Determines the number of samples.
+    per_step : bool, default=False
+        Whether the shape may be ``(n_samples, n_steps, ...)``. Whether the model has one output
+        per step is decided by `skguard._fit.inputs.check_weights`.
 
     Returns
     -------
-    ndarray of shape (n_samples,) or None
+    ndarray of shape (n_samples,) or (n_samples, n_steps, ...), or None
         A copy.
 
     Raises
     ------
     ValueError
-        If the shape is not ``(n_samples,)``, a weight is not finite, or all weights are zero.
+        If the shape is another one, a weight is not finite, or all weights are zero.
     """
     if sample_weight is None or samples is None:  # missing X is reported by check_features
         return None
     floatx = keras.config.floatx()
-    shape = getattr(samples, "shape", None) or np.asarray(samples).shape
-    n_samples = shape[0] if shape else 1
+    n_samples = _count(samples)
     if not hasattr(sample_weight, "shape"):
         sample_weight = np.asarray(sample_weight)
     if sample_weight.ndim == 0:
@@ -269,7 +400,7 @@ def check_weights(sample_weight: Any, samples: Any) -> np.ndarray | None:
         copy=True,
         input_name="sample_weight",
     )
-    if weights.ndim != 1:
+    if weights.ndim != 1 and not per_step:
         raise ValueError(f"Sample weights must be 1D array or scalar, got {weights.ndim}D array.")
     if weights.shape[0] != n_samples:
         raise ValueError(
@@ -278,3 +409,11 @@ def check_weights(sample_weight: Any, samples: Any) -> np.ndarray | None:
     if not np.any(weights):
         raise ValueError("sample_weight must be nonzero for at least one sample, got zeros only.")
     return weights
+
+
+def _count(samples: Any) -> int:
+    shape = getattr(samples, "shape", None)
+    if shape is None and isinstance(samples, list | tuple):
+        return len(samples)
+    shape = shape or np.asarray(samples).shape
+    return int(shape[0]) if shape else 1

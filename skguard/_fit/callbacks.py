@@ -18,7 +18,7 @@ from skguard._parameters import copies
 from skguard.callbacks import ScorerMonitor
 from skguard.callbacks._scorer_monitor import scorer_name
 from skguard.callbacks._traits import traits_of
-from skguard.exceptions import InputTypeError
+from skguard.exceptions import InputTypeError, InputValueError
 
 __all__ = ["FitCallbacks", "attached", "build", "of_call", "ordered"]
 
@@ -173,6 +173,8 @@ def attached(
     scorers: list[Any] = [c for c in callbacks if traits_of(c).scores_validation_set]
     try:
         if validation is not None:
+            if scorers:
+                _check_weights_for_scorers(validation)
             arrays = validation.X, validation.y, validation.sample_weight
             for callback in scorers:
                 with input_errors():
@@ -181,3 +183,13 @@ def attached(
     finally:
         for callback in scorers:
             callback.detach()
+
+
+def _check_weights_for_scorers(validation: Samples) -> None:
+    weights = validation.sample_weight
+    if weights is not None and weights.ndim > 1:
+        raise InputValueError(
+            f"The validation set has weights of shape {weights.shape}, one per step, and scikit-"
+            "learn's scorers take one per sample. Leave out scoring and ScorerMonitor, or "
+            "sample_weight_val."
+        )

@@ -16,7 +16,7 @@ from scikeras.utils import loss_name
 from sklearn.base import ClassifierMixin
 
 from skguard import _engine as engine
-from skguard._fit import unused
+from skguard._fit import inputs, unused
 from skguard._fit.arrays import Encoded
 from skguard._parameters import constructor_names, model_function
 from skguard._parameters.copies import is_keras_class
@@ -152,8 +152,8 @@ def check_compiled_model(
     _check_number_of_outputs(estimator, model)
     _check_same_loss(estimator, model)
     _check_target_fits(model, encoded)
-    _check_inputs(model, encoded.X)
-    _check_batches(model, encoded.X, batch_size)
+    inputs.check_model_inputs(model, encoded.X)
+    inputs.check_batches(model, encoded.X, batch_size)
 
 
 def check_loss(model: keras.Model) -> None:
@@ -227,51 +227,6 @@ def _check_target_fits(model: keras.Model, encoded: Encoded) -> None:
         for y, output in zip(arrays, outputs, strict=True):
             if isinstance(y, np.ndarray) and y.size:
                 check_encoded(y, output)
-
-
-def _check_inputs(model: keras.Model, X: Any) -> None:
-    """Raise if samples do not have the shape of the input layer.
-
-    Only for one array and a model with known inputs, which a subclassed model does not have.
-    """
-    inputs = getattr(model, "inputs", None)
-    if inputs is None or not hasattr(X, "shape"):
-        return
-    if len(inputs) != 1:
-        raise InputValueError(
-            f"The model has {len(inputs)} inputs, and X is one array. Override feature_encoder to "
-            "split X into one array per input."
-        )
-    expected, given = tuple(inputs[0].shape[1:]), tuple(X.shape[1:])
-    # Keras itself adds or drops a last axis of length 1.
-    candidates = [given, (*given, 1), *([given[:-1]] if given[-1:] == (1,) else [])]
-    if not any(_fits(shape, expected) for shape in candidates):
-        raise InputValueError(
-            f"X has samples of shape {given}, but the model's input layer takes samples of shape "
-            f"{expected}. Let the model function take `meta` and use "
-            'keras.Input(meta["X_shape_"][1:]).'
-        )
-
-
-def _fits(shape: tuple[int, ...], expected: tuple[int | None, ...]) -> bool:
-    return len(shape) == len(expected) and all(
-        size in (None, actual) for actual, size in zip(shape, expected, strict=True)
-    )
-
-
-def _check_batches(model: keras.Model, X: Any, batch_size: int | None) -> None:
-    """Raise if batches do not fill an input layer of a fixed batch size."""
-    if not hasattr(X, "shape"):
-        return
-    n_samples, batch_size = X.shape[0], batch_size or engine.DEFAULT_BATCH_SIZE
-    inputs = getattr(model, "inputs", None) or []
-    for size in {tensor.shape[0] for tensor in inputs} - {None}:
-        if n_samples % size or batch_size != size:
-            raise InputValueError(
-                f"The model's input layer has a fixed batch size of {size}, but {n_samples} "
-                f"samples would be divided into batches of {batch_size}. Leave the batch size "
-                "out of the input's shape, or make the numbers fit."
-            )
 
 
 def check_callbacks(

@@ -119,7 +119,7 @@ def prepare(
     """
     if batches.is_batched(given.X):
         return batches.prepare_batched(draft, given, settings)
-    weights = arrays.check_weights(given.sample_weight, given.X)
+    weights = arrays.check_weights(given.sample_weight, given.X, per_step=True)
     validate = draft._validate_data if settings.resume else draft._learn_data
     X, y = validate(given.X, given.y)
     data = divide(draft, Samples(X, y, weights), given, settings, validation_seed)
@@ -178,10 +178,18 @@ def _weighted_by_class(draft: Any, training: Samples, class_weight: Any) -> Samp
         else:
             weights = compute_sample_weight(class_weight, labels.ravel()).reshape(labels.shape)
         if training.sample_weight is not None:
-            weights = weights * training.sample_weight
-        weights = arrays.check_weights(weights, training.y)
+            weights = _product(weights, training.sample_weight)
+        weights = arrays.check_weights(weights, training.y, per_step=True)
         training = dataclasses.replace(training, sample_weight=weights)
     return training.take(training.weighted_indices())
+
+
+def _product(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Multiply weights, each per sample or per step."""
+    n_axes = max(one.ndim, other.ndim)
+    one, other = (w.reshape(*w.shape, *(1,) * (n_axes - w.ndim)) for w in (one, other))
+    product: np.ndarray = one * other
+    return product
 
 
 def _supplied(given: FitInput, settings: FitSettings, *, supervised: bool) -> Any:
@@ -214,7 +222,7 @@ def _read(draft: Any, supplied: Any, supervised: bool) -> tuple[Samples | None, 
     if y is None and supervised:
         raise InputValueError("validation_data has X alone. Pass (X, y).")
     X, y = draft._validate_data(X, y)
-    return Samples(X, y, arrays.check_weights(sample_weight, X)), None
+    return Samples(X, y, arrays.check_weights(sample_weight, X, per_step=True)), None
 
 
 def _split(

@@ -1,18 +1,61 @@
-"""Last steps before a model is trained: batch sizes, and schedules that count epochs."""
+"""Last steps before a model is trained: inputs, batch sizes, schedules that count epochs."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 import keras
 
 from skguard import _engine as engine
+from skguard._fit import inputs
+from skguard._fit.arrays import Encoded
+from skguard._fit.columns import InputColumns
+from skguard._fit.data import FitData
 from skguard._parameters import copies
 from skguard.exceptions import InputValueError
 from skguard.schedules import EpochSchedule
 
-__all__ = ["set_steps_per_epoch", "with_batch_sizes"]
+__all__ = ["check_inputs", "set_steps_per_epoch", "with_batch_sizes", "with_inputs"]
+
+
+def with_inputs(draft: Any, data: FitData, encoded: Encoded) -> Encoded:
+    """Convert encoded samples to what the inputs of the model of a draft take.
+
+    Raises
+    ------
+    InputValueError
+        If they do not take text, numbers, or the shape of the validation set.
+    """
+    inputs.check_validation_shape(draft, data.validation)
+    if isinstance(draft.feature_encoder_, InputColumns):
+        inputs.check_names_of_inputs(draft.model_, encoded.X)
+    validation = encoded.validation_data
+    if data.validation is not None:
+        validation = (inputs.as_model_takes(draft, validation[0]), *validation[1:])
+    X = inputs.as_model_takes(draft, encoded.X)
+    return dataclasses.replace(encoded, X=X, validation_data=validation)
+
+
+def check_inputs(draft: Any, encoded: Encoded, arguments: Mapping[str, Any]) -> None:
+    """Raise if batches, weights per step or NaN cannot be used by the model of a draft.
+
+    Raises
+    ------
+    InputValueError
+    """
+    model, size = draft.model_, arguments.get("batch_size")
+    inputs.check_weights(model, encoded.y, encoded.sample_weight)
+    inputs.check_nan(draft, encoded.X, size)
+    validation = encoded.validation_data
+    if isinstance(validation, tuple) and len(validation) == 3:
+        X, y, weights = validation
+        size = arguments.get("validation_batch_size") or size
+        inputs.check_model_inputs(model, X)
+        inputs.check_batches(model, X, size)
+        inputs.check_weights(model, y, weights)
+        inputs.check_nan(draft, X, size)
 
 
 def with_batch_sizes(arguments: Mapping[str, Any], X: Any) -> dict[str, Any]:
@@ -21,17 +64,18 @@ def with_batch_sizes(arguments: Mapping[str, Any], X: Any) -> dict[str, Any]:
     Raises
     ------
     InputValueError
-        If X is not one array.
+        If X does not consist of arrays.
     """
     resolved = dict(arguments)
     for name in ("batch_size", "validation_batch_size"):
         if resolved.get(name) == -1:
-            if not hasattr(X, "shape"):
+            first: Any = next(iter(keras.tree.flatten(X)), None)
+            if not hasattr(first, "shape"):
                 raise InputValueError(
                     f"{name}=-1 means all samples in one batch, but X is a {type(X).__name__} "
                     "after feature_encoder, of unknown length. Pass a number."
                 )
-            resolved[name] = X.shape[0]
+            resolved[name] = first.shape[0]
     return resolved
 
 

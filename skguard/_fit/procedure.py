@@ -27,7 +27,7 @@ from skguard._fit.batches import BatchedData
 from skguard._fit.callbacks import FitCallbacks
 from skguard._fit.data import FitData, FitInput, divide, prepare
 from skguard._fit.limits import BudgetLimit, Deadlines, without_limits
-from skguard._fit.model import set_steps_per_epoch, with_batch_sizes
+from skguard._fit.model import check_inputs, set_steps_per_epoch, with_batch_sizes, with_inputs
 from skguard._fit.result import FitResult, History, TrainingState
 from skguard._fit.settings import FitSettings
 from skguard._parameters import copies
@@ -111,7 +111,8 @@ def fit(estimator: Any, call: FitCall) -> FitResult:
     Raises
     ------
     InputError
-        Before the first attempt, if parameters or data cannot be used.
+        If parameters or data cannot be used: before the first attempt or, if only the model
+        shows it, before training.
     Exception
         The error of the last attempt.
     """
@@ -244,8 +245,12 @@ def fit_once(draft: Any, call: FitCall, prepared: _Prepared, seed: int | None) -
             if isinstance(data, FitData):
                 data = dataclasses.replace(data, encoded=encoded)
             encoded = data.encoded_by(draft.feature_encoder_, draft.target_encoder_)
+        if isinstance(data, FitData):
+            encoded = with_inputs(draft, data, encoded)
     arguments = with_batch_sizes(settings.arguments, encoded.X)
     checks.check_compiled_model(draft, draft.model_, encoded, arguments.get("batch_size"))
+    if isinstance(data, FitData):
+        check_inputs(draft, encoded, arguments)
     built = _callbacks(draft, call, state)
     try:
         of_call = callbacks.of_call(settings, built.paths, has_validation=data.has_validation)
@@ -278,11 +283,17 @@ def _build(
     before = draft._stored_params()
     if data is not None:
         draft._build_model()
-        return _with_current_settings(draft, call, prepared, before), data
-    X, y = draft._initialize(call.given.X, call.given.y)
-    prepared = _with_current_settings(draft, call, prepared, before)
+        prepared = _with_current_settings(draft, call, prepared, before)
+        if isinstance(data, BatchedData) or not draft._has_text_as_numbers(call.given.X):
+            return prepared, data
+        with input_errors():
+            X, y = draft._learn_features(call.given.X), data.y
+    else:
+        X, y = draft._initialize(call.given.X, call.given.y)
+        prepared = _with_current_settings(draft, call, prepared, before)
     with input_errors():
-        samples = Samples(X, y, check_weights(call.given.sample_weight, X))
+        weights = check_weights(call.given.sample_weight, X, per_step=True)
+        samples = Samples(X, y, weights)
         data = divide(draft, samples, call.given, prepared.settings, prepared.validation_seed)
     return prepared, data
 

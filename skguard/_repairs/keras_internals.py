@@ -46,10 +46,22 @@ def build(model: keras.Model, batch: Any) -> None:
         if symbolic_build is not None:
             # The error of a model that cannot be built is raised again when it is traced.
             with contextlib.suppress(Exception):
-                symbolic_build(data_batch=batch)
+                symbolic_build(data_batch=_of_any_size(batch))
     optimizer = model.optimizer
     if model.built and optimizer is not None and not optimizer.built:
         optimizer.build(model.trainable_variables)
+
+
+def _of_any_size(batch: Any) -> Any:
+    """Return a symbolic batch of unknown size.
+
+    A ``Sequential`` model without an input layer gets one for batches of the size that it is built
+    with (Keras 3.8 to 3.15), which would bind it to that size.
+    """
+    return keras.tree.map_structure(
+        lambda t: None if t is None else keras.KerasTensor((None, *t.shape[1:]), t.dtype.name),
+        batch,
+    )
 
 
 def _build_compiled(model: keras.Model, batch: Any) -> bool:
@@ -66,9 +78,7 @@ def _build_compiled(model: keras.Model, batch: Any) -> bool:
     _, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
     if y is None:
         return False
-    y_true = keras.tree.map_structure(
-        lambda t: None if t is None else keras.KerasTensor((None, *t.shape[1:]), t.dtype.name), y
-    )
+    y_true = _of_any_size(y)
     try:
         for part in parts:
             if part is not None and not part.built:

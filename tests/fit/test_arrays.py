@@ -93,9 +93,9 @@ def test_unsorted_indices_are_sorted_in_a_copy(cls):
     np.testing.assert_array_equal(given.data, [1.0, 2.0, 3.0])
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, 1e300], ids=str)
+@pytest.mark.parametrize("value", [np.inf, 1e300], ids=str)
 def test_sparse_values_are_checked_as_dense_ones_are(value):
-    with pytest.raises(ValueError, match=r"Input X contains (NaN|infinity)"):
+    with pytest.raises(ValueError, match="Input X contains infinity"):
         Stub().see(scipy.sparse.csr_array(np.array([[0.0, value]])))
 
 
@@ -316,13 +316,17 @@ def test_samples_of_another_shape_than_the_first_are_rejected(X, axis, extra):
 @quick
 @given(
     X=hnp.arrays(np.float64, st.tuples(st.integers(1, 5), st.integers(1, 5)), elements=st.just(1)),
-    bad=st.sampled_from([np.nan, np.inf, -np.inf, 1e200]),
+    bad=st.sampled_from([np.inf, -np.inf, 1e200]),
+    is_nan=st.booleans(),
     data=st.data(),
 )
-def test_a_value_that_is_not_finite_is_rejected(X, bad, data):
+def test_a_value_that_is_infinite_or_too_large_is_rejected(X, bad, is_nan, data):
+    if is_nan:  # beside NaN, which the model decides about
+        X[:] = np.nan
+        assert np.isnan(Stub().see(X)).all()
     place = tuple(data.draw(st.integers(0, size - 1)) for size in X.shape)
     X[place] = bad
-    with pytest.raises(ValueError, match=r"Input X contains (NaN|infinity)"):
+    with pytest.raises(ValueError, match="Input X contains infinity"):
         Stub().see(X)
 
 

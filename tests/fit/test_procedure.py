@@ -161,7 +161,6 @@ def test_an_encoder_that_fails_is_raised_before_a_model_is_built(failing, blobs)
         {"sample_weight": np.zeros(60)},
         {"sample_weight": np.ones(59)},
         {"X_val": np.zeros((5, 4))},
-        {"X_val": np.zeros((5, 3)), "y_val": np.zeros(5)},
         {"y_val": np.zeros(5)},
         {"groups": np.zeros(3)},
         {"validation_data": (np.zeros((5, 4)),)},
@@ -182,15 +181,32 @@ def test_input_errors_are_raised_before_a_model_is_built(arguments, line):
 
 
 @pytest.mark.parametrize(
+    "arguments",
+    [
+        {"X_val": np.zeros((5, 3)), "y_val": np.zeros(5)},
+        {"X_val": np.full((5, 4), np.nan), "y_val": np.zeros(5)},
+        {"X_val": np.full((5, 4), "a"), "y_val": np.zeros(5)},
+        {"sample_weight": np.ones((60, 2))},
+    ],
+    ids=["features", "NaN", "text", "weights"],
+)
+def test_input_errors_that_only_the_model_shows_are_raised_once(arguments, line):
+    builder = CountingBuilder()
+    with pytest.raises(InputError) as raised:
+        make_regressor(builder, max_retries=3).fit(*line, **arguments)
+    assert len(raised.value.attempts) == 1
+    assert builder.n_calls == 1
+
+
+@pytest.mark.parametrize(
     ("X", "y", "base"),
     [
-        (np.full((6, 4), np.nan), np.zeros(6), ValueError),
         (np.zeros((6, 4)), np.zeros(5), ValueError),
         (np.zeros(6), np.zeros(6), ValueError),
         (np.zeros((6, 4)), None, ValueError),
         (np.zeros((6, 4), dtype=complex), np.zeros(6), ValueError),
     ],
-    ids=["NaN", "lengths", "1D", "no y", "complex"],
+    ids=["lengths", "1D", "no y", "complex"],
 )
 def test_errors_of_scikit_learns_validation_are_input_errors(X, y, base):
     with pytest.raises(InputError) as raised:

@@ -105,3 +105,13 @@ def test_settings_do_not_change_by_use(rng):
     model.layers[0].use_bias = False
     assert keras_internals.settings(model) != before
     assert np.isfinite(model.predict(X, verbose=0)).all()
+
+
+def test_a_model_without_an_input_layer_is_built_for_batches_of_any_size(rng):
+    import tensorflow as tf
+
+    model = keras.Sequential([keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    batch = tf.constant(rng.random((2, 4)), tf.float32), tf.constant(rng.random((2, 1)), tf.float32)
+    keras_internals.build(model, batch)
+    assert model.inputs[0].shape == (None, 4)

@@ -11,9 +11,10 @@ import tensorflow as tf
 from skguard._engine.plan import Plan
 from skguard._engine.protocol import UnsuitableError
 from skguard._engine.samples import take
+from skguard._engine.shape_batches import ShapeBatches
 from skguard._engine.tensorflow import cleanup, program
 from skguard._engine.tensorflow.cleanup import Residue
-from skguard._engine.tensorflow.dataset import TensorDataset
+from skguard._engine.tensorflow.dataset import TensorDataset, stream, text_tensor
 from skguard._engine.tensorflow.prediction import PredictionGraph
 from skguard._engine.tensorflow.program import GraphProgram
 from skguard._repairs import keras_internals
@@ -47,6 +48,12 @@ class TensorFlowBackend:
     ) -> AbstractContextManager[PredictionGraph]:
         example = TensorDataset.of(take(x, slice(0, 1)))
         return program.lease_predictor(model, example, n_samples, batch_size)
+
+    def text(self, array: Any) -> tf.Tensor:
+        return text_tensor(array)
+
+    def stream(self, batches: ShapeBatches) -> tf.data.Dataset:
+        return stream(batches)
 
     def clean_up(self) -> None:
         cleanup.note(Residue.TRAINING_BY_KERAS)

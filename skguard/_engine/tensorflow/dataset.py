@@ -17,8 +17,10 @@ import scipy.sparse
 import tensorflow as tf
 
 from skguard._engine.protocol import UnsuitableError
+from skguard._engine.samples import is_text
+from skguard._engine.shape_batches import ShapeBatches
 
-__all__ = ["TensorDataset"]
+__all__ = ["TensorDataset", "stream", "text_tensor"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,6 +167,8 @@ def _as_keras_would(leaf: Any) -> Any:
         is_other_float = leaf.dtype.is_floating and leaf.dtype.name != floatx
         return tf.cast(leaf, floatx) if is_other_float else leaf
     array = _as_numpy(leaf)
+    if is_text(array):
+        return text_tensor(array)
     if array.dtype.kind not in "biufc":
         raise UnsuitableError(f"the data has an array of dtype {array.dtype}")
     if array.dtype.kind == "f" and array.dtype != keras.config.floatx():
@@ -185,3 +189,28 @@ def _as_numpy(leaf: Any) -> Any:
     if not isinstance(leaf, np.ndarray):
         raise UnsuitableError(f"the data has a {type(leaf).__name__}, which is not an array")
     return leaf
+
+
+def text_tensor(array: np.ndarray) -> tf.Tensor:
+    """Convert an array of strings."""
+    try:
+        return tf.convert_to_tensor(array, tf.string)
+    except (TypeError, ValueError) as error:
+        raise UnsuitableError(f"an array of objects is not one of strings: {error}") from error
+
+
+def stream(batches: ShapeBatches) -> tf.data.Dataset:
+    """Return a dataset of batches of different shapes, drawn again in each epoch.
+
+    Keras derives the shapes of a ``PyDataset`` from its first two batches, which need not differ in
+    every axis in which others do.
+    """
+    spec = keras.tree.map_structure(_spec_of, *batches.examples())
+    dataset = tf.data.Dataset.from_generator(batches.epoch, output_signature=spec)
+    return dataset.apply(tf.data.experimental.assert_cardinality(batches.num_batches))
+
+
+def _spec_of(*examples: np.ndarray) -> tf.TensorSpec:
+    sizes = zip(*(example.shape[1:] for example in examples), strict=True)
+    shape = [size[0] if len(set(size)) == 1 else None for size in sizes]
+    return tf.TensorSpec((None, *shape), examples[0].dtype)
