@@ -296,7 +296,8 @@ X : array-like, sparse matrix or array, or dataframe of shape (n_samples, n_feat
     strings, of shape (n_samples,) or in columns, for an input of ``dtype="string"``; a list of
     arrays of different shapes, such as sequences of different length, which are trained on in
     batches of one shape, for an input whose shape has None there; and NaN, if the model has
-    finite outputs for it.
+    finite outputs for it. A ``tf.data.Dataset``, ``keras.utils.PyDataset`` or generator of batches
+    ``(x, y)`` or ``(x, y, sample_weight)`` is read by Keras.
 y : array-like of shape (n_samples,) or (n_samples, n_outputs, ...)
     Targets.
 sample_weight : array-like of shape (n_samples,) or (n_samples, n_steps, ...), default=None
@@ -307,7 +308,8 @@ X_val, y_val, sample_weight_val : like X, y, sample_weight, default=None
     transforms X_val as it does X, once it is requested by
     ``set_fit_request(X_val=True, y_val=True)``.
 groups : array-like of shape (n_samples,), default=None
-    Groups of the samples, for a splitter in ``validation_split`` such as ``GroupShuffleSplit``.
+    Groups of the samples, for a splitter in ``validation_split`` such as
+    ``GroupShuffleSplit``.{classes}
 **kwargs : dict
     Arguments of ``keras.Model.fit`` for this fit alone, such as ``epochs``. Parameters named
     ``fit__epochs`` do the same for every fit. ``validation_data`` is encoded as X and y are.
@@ -379,13 +381,17 @@ classes : array-like of shape (n_classes,), default=None
     All labels that occur in any call. Needed in the first call only, if its y does not have all
     of them."""
 
+_CLASSES_OF_FIT = """
+classes : array-like of shape (n_classes,), default=None
+    All labels, if y may lack some, as a fold does, or comes in batches. None means those in y."""
+
 _PREDICT = """
 Predict {what}.
 
 Parameters
 ----------
 X : array-like, sparse matrix or array, or dataframe of shape (n_samples, n_features, ...)
-    Samples.
+    Samples.{arguments}
 **kwargs : dict
     Arguments of ``keras.Model.predict`` for this call alone. Parameters named
     ``predict__batch_size`` do the same for every call.
@@ -409,7 +415,7 @@ ForkedProcessError
 """
 
 METHODS = {
-    "fit": _FIT,
+    "fit": _FIT.replace("{classes}", ""),
     "partial_fit": _PARTIAL_FIT.format(classes="", also=""),
     "initialize": """
 Build the model without training it, to predict with the weights that it has.
@@ -438,6 +444,7 @@ ForkedProcessError
 """,
     "predict": _PREDICT.format(
         what="the targets",
+        arguments="",
         returns="""predicted : ndarray of shape (n_samples,) or (n_samples, n_outputs)
     Outputs of the model, decoded by ``target_encoder_``: labels for classifiers.""",
     ),
@@ -504,6 +511,7 @@ ValueError
 }
 
 CLASSIFIER_METHODS = {
+    "fit": _FIT.replace("{classes}", _CLASSES_OF_FIT),
     "partial_fit": _PARTIAL_FIT.format(
         classes=_CLASSES,
         also=""";
@@ -511,17 +519,28 @@ CLASSIFIER_METHODS = {
     ),
     "predict_proba": _PREDICT.format(
         what="the probabilities of the classes",
+        arguments="",
         returns="""probabilities : ndarray of shape (n_samples, n_classes)
-    Outputs of the model's last layer, with columns in the order of ``classes_``. A model with one
-    sigmoid unit gives two columns.""",
+    Columns are in the order of ``classes_``. Of shape ``(n_samples, n_steps, n_classes)`` for a
+    label per step, ``(n_samples, n_outputs)`` for several labels per sample, and a list of arrays
+    for several outputs of the model.""",
     ),
 }
+
+_RETURN_STD = """
+return_std : bool, default=False
+    Whether to return the standard deviation too, of a model with
+    ``target="mean_and_deviation"``."""
 
 REGRESSOR_METHODS = {
     "predict": _PREDICT.format(
         what="the targets",
+        arguments=_RETURN_STD,
         returns="""predicted : ndarray of shape (n_samples,) or (n_samples, n_outputs)
-    Targets, of the floating-point type of y in ``fit``, or float64 if y was of integers.""",
+    Targets, of the floating-point type of y in ``fit``, or float64 if y was of integers. Of
+    shape ``(n_samples, n_quantiles)`` with ``target="quantiles"``.
+std : ndarray of the shape of `predicted`
+    Only with ``return_std=True``.""",
     ),
 }
 

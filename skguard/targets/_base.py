@@ -103,12 +103,12 @@ class Target(BaseEstimator, TransformerMixin):
 
     def get_metadata(self) -> dict[str, Any]:
         """Return what becomes attributes of the estimator, and ``meta`` of model functions."""
-        return {
-            "classes_": self.classes_,
-            "n_classes_": self.n_classes_,
+        classes = {"classes_": self.classes_, "n_classes_": self.n_classes_}
+        outputs = {
             "n_outputs_": self.n_outputs_,
             "n_outputs_expected_": self.n_outputs_expected_,
         }
+        return outputs if self.classes_ is None else classes | outputs
 
 
 def shape_of_samples(y: np.ndarray) -> tuple[int, ...]:

@@ -14,6 +14,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from tensorflow.python.framework import config
 
 from skguard import GuardedKerasBase, GuardedKerasClassifier, GuardedKerasRegressor
+from tests.models import make_regressor
 
 
 def build_mlp(meta, compile_kwargs, hidden_layer_sizes=(8,), dropout=0.0):
@@ -89,8 +90,8 @@ def test_metric_parameters_reach_the_metrics(blobs):
     assert {"loss", "area", "accuracy"} <= set(estimator.fit(X, y > 0).history_)
 
 
-def test_metric_names_in_the_history_are_the_full_ones(blobs):
-    history = make_classifier(metrics=["mse"]).fit(*blobs).history_
+def test_metric_names_in_the_history_are_the_full_ones(line):
+    history = make_regressor(loss="mae", metrics=["mse"]).fit(*line).history_
     assert set(history) == {"loss", "mean_squared_error", "learning_rate"}
 
 
