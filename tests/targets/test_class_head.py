@@ -231,7 +231,7 @@ def test_a_model_with_unknown_outputs_goes_by_its_loss():
     np.testing.assert_array_equal(target.inverse_transform(np.eye(3)), y)
     unknown = output(loss="binary_crossentropy")
     unknown = unknown.__class__("output", None, None, unknown.loss)
-    with pytest.raises(InputValueError, match="not known before it is trained, and the loss binar"):
+    with pytest.raises(InputValueError, match="not known before it is trained, and the loss bin"):
         Labels().fit(y).for_outputs([unknown])
 
 

@@ -239,7 +239,7 @@ def test_columns_that_are_not_those_of_the_heads_are_an_error(y, heads, match):
         ),
         (TWO, {"color": "labels", "height": "labels"}, "has the head 'height', but"),
         (heads_model(softmax(2, "color"), softmax(2, "size")), ["labels"] * 2, "y has 3 classes"),
-        (TWO, ["labels", "lables"], "Did you mean 'labels'"),
+        (TWO, ["labels", "labelz"], "Did you mean 'labels'"),
         (TWO, ["labels", "values"], "takes class numbers. Use GuardedKerasClassifier"),
     ],
 )
