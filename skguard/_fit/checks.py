@@ -25,7 +25,9 @@ from skguard._repairs.keras_internals import all_layers
 from skguard.callbacks._traits import monitored_metric, traits_of
 from skguard.exceptions import InputTypeError, InputValueError
 from skguard.targets._base import Target
+from skguard.targets._heads import Heads
 from skguard.targets._outputs import check_encoded, outputs_of
+from skguard.targets._transformed import Transformed
 
 __all__ = [
     "check_built_model",
@@ -219,10 +221,13 @@ def _check_same_loss(estimator: Any, model: keras.Model) -> None:
 
 def _check_target_fits(model: keras.Model, encoded: Encoded) -> None:
     """Raise if a loss of Keras cannot compare an array of an own target encoder with its output."""
-    if isinstance(encoded.target_encoder, Target):
+    target = encoded.target_encoder
+    if isinstance(target, Target) and not isinstance(target, Heads | Transformed):
         return  # which has learned the outputs
     outputs = outputs_of(model, model.loss, encoded.X) or []
     arrays = encoded.y if isinstance(encoded.y, list | tuple) else [encoded.y]
+    if isinstance(encoded.y, dict):
+        arrays = [encoded.y.get(output.name) for output in outputs]
     if len(arrays) == len(outputs):
         for y, output in zip(arrays, outputs, strict=True):
             if isinstance(y, np.ndarray) and y.size:

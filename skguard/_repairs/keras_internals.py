@@ -213,11 +213,12 @@ def last_activation(tensor: Any) -> str | None:
         inner = getattr(operation, "outputs", None)
         return last_activation(inner[history.tensor_index]) if inner else None
     if isinstance(operation, _KEEPS_VALUES):
-        node = operation._inbound_nodes[history.node_index]
-        return last_activation(node.input_tensors[0])
+        before = operation._inbound_nodes[history.node_index].input_tensors[0]
+        name = last_activation(before)
+        return None if name == "softmax" and _moves_last_axis(operation, before, tensor) else name
     if isinstance(operation, keras.layers.TimeDistributed):
         operation = operation.layer
-    return _activation_of(operation)
+    return _activation_of(operation, tensor)
 
 
 _KEEPS_VALUES = (
@@ -227,6 +228,15 @@ _KEEPS_VALUES = (
     keras.layers.Permute,
     keras.layers.Reshape,
 )
+
+
+def _moves_last_axis(operation: Any, before: Any, after: Any) -> bool:
+    """Return whether entries of the last axis, which add up to 1, are on another one."""
+    if isinstance(operation, keras.layers.Permute):
+        return bool(operation.dims[-1] != len(operation.dims))
+    return bool(before.shape[-1] != after.shape[-1])
+
+
 _ACTIVATES_OUTPUT = (
     keras.layers.Activation,
     keras.layers.Conv1D,
@@ -242,7 +252,7 @@ _ACTIVATES_OUTPUT = (
 )
 
 
-def _activation_of(operation: Any) -> str | None:
+def _activation_of(operation: Any, tensor: Any) -> str | None:
     cls = type(operation)
     if isinstance(operation, _ACTIVATES_OUTPUT) and cls.call in _CALLS:
         activation = operation.activation
@@ -250,7 +260,11 @@ def _activation_of(operation: Any) -> str | None:
         return name if getattr(keras.activations, str(name), None) is activation else None
     name = cls.__name__.lower()
     is_from_keras = cls.__module__.partition(".")[0] == "keras"
-    return name if is_from_keras and name in ("sigmoid", "softmax", "tanh") else None
+    is_known = is_from_keras and name in ("sigmoid", "softmax", "tanh")
+    if name == "softmax" and is_known:
+        rank = len(tensor.shape)
+        is_known = getattr(operation, "axis", -1) in (-1, rank - 1)
+    return name if is_known else None
 
 
 _CALLS = {cls.call for cls in _ACTIVATES_OUTPUT}

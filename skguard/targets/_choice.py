@@ -93,6 +93,8 @@ class TargetChooser(TransformerMixin, BaseEstimator):
     def _announced(self, target: Target) -> Target:
         """Set the labels that were announced, unless the target has its own."""
         has_classes = "classes" in target.get_params(deep=False)
+        if isinstance(target, Ordinal) and np.asarray(self.classes).dtype.kind in "OUS":
+            return target  # announced labels are sorted, and their order has a meaning
         if self.classes is not None and has_classes and target.get_params()["classes"] is None:
             target.set_params(classes=self.classes)
         return target

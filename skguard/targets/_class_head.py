@@ -96,7 +96,8 @@ class ClassHead:
                 'logits, pass target="logits".'
             )
         if self.has_one_unit:
-            return np.concatenate([1 - outputs, outputs], axis=-1)
+            clipped = outputs.clip(0, 1)  # as Keras's losses do
+            return np.concatenate([1 - clipped, clipped], axis=-1)
         if self.activation == "softmax" and self.units == self.n_classes:
             return outputs
         return _normalized(outputs[..., : self.n_classes])

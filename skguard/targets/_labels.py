@@ -98,8 +98,24 @@ class Labels(Target):
             self.classes_ = np.arange(n_columns)
         else:
             found = self._labels if announced is None else announced
-            self.classes_ = found if self._ignored is None else found[found != self._ignored]
+            self.classes_ = found if self._ignored is None else self._without_ignored(found)
         self.n_classes_ = len(self.classes_)
+
+    def _without_ignored(self, found: np.ndarray) -> np.ndarray:
+        """Return the classes: all labels but the number that the loss ignores.
+
+        A number that a class is encoded to can be ignored only if it is its own label.
+        """
+        kept: np.ndarray = found[found != self._ignored]
+        if self._ignored not in range(len(kept)):
+            return kept
+        if np.flatnonzero(found == self._ignored).tolist() == [self._ignored]:
+            return found
+        raise InputValueError(
+            f"The loss ignores the class number ignore_class={self._ignored}, which the label "
+            f"{kept.tolist()[self._ignored]!r} would be encoded to. Use a number that is not the "
+            "number of a class, such as -1, in the loss and for the entries of y to ignore."
+        )
 
     @property
     def _is_column_of_steps(self) -> bool:
@@ -322,7 +338,7 @@ class MultiLabel(Target):
                 f"The outputs of the model are {self._meaning.value}, not probabilities. End the "
                 "model with a sigmoid, or use predict."
             )
-        return outputs
+        return outputs.clip(0, 1)
 
     def score(
         self, y: np.ndarray, predicted: np.ndarray, sample_weight: Any = None

@@ -118,40 +118,43 @@ def format_of(loss: Any) -> LossFormat:
     known = keras.losses.get(loss) if isinstance(loss, str) else loss
     if isinstance(known, type):
         known = known()
-    name, from_logits = _identify(known)
+    name, arguments = _identify(known)
     if name is None:
         label = getattr(known, "__name__", None) or getattr(known, "name", None) or repr(known)
         return LossFormat(label, Takes.UNKNOWN, Outputs.UNKNOWN, known)
     takes, outputs = LOSSES[name]
-    ignored = getattr(known, "ignore_class", None)
-    return LossFormat(name, takes, Outputs.LOGITS if from_logits else outputs, None, ignored)
+    if arguments.get("from_logits"):
+        outputs = Outputs.LOGITS
+    return LossFormat(name, takes, outputs, None, arguments.get("ignore_class"))
 
 
-def _identify(loss: Any) -> tuple[str | None, bool]:
-    """Return the name of Keras's loss that `loss` computes, or None, and its ``from_logits``."""
+def _identify(loss: Any) -> tuple[str | None, dict[str, Any]]:
+    """Return the name of Keras's loss that `loss` computes, or None, and its arguments."""
     if isinstance(loss, functools.partial):
-        name, from_logits = _identify(loss.func)
-        return name, bool(loss.keywords.get("from_logits", from_logits))
+        name, arguments = _identify(loss.func)
+        return name, arguments | loss.keywords
     if isinstance(loss, keras.losses.Loss):
         return _identify_object(loss)
     name = getattr(loss, "__name__", None)
     is_own = name in LOSSES and getattr(keras.losses, name, None) is loss
-    return (name if is_own else None), False
+    return (name if is_own else None), {}
 
 
-def _identify_object(loss: keras.losses.Loss) -> tuple[str | None, bool]:
-    from_logits = getattr(loss, "from_logits", False)
+def _identify_object(loss: keras.losses.Loss) -> tuple[str | None, dict[str, Any]]:
     for cls in type(loss).__mro__:
         name = _CLASSES.get(cls.__name__)
         if name is not None and getattr(keras.losses, cls.__name__, None) is cls:
-            # A subclass that computes something else is a loss of its own.
+            # A subclass that computes something else is a custom loss.
             same = type(loss).call is cls.call and type(loss).__call__ is cls.__call__
-            return (name if same else None), bool(from_logits)
-    wrapped = getattr(loss, "fn", None)  # keras.losses.Loss around a function
-    if wrapped is None:
-        return None, False
-    name, from_function = _identify(wrapped)
-    return name, bool(_arguments(loss).get("from_logits", from_function))
+            return (name if same else None), vars(loss)
+    # Keras wraps a function in an object whose class is not public, and is that of its own losses.
+    wrapper = keras.losses.MeanSquaredError
+    if not hasattr(loss, "fn") or not (
+        type(loss).call is wrapper.call and type(loss).__call__ is wrapper.__call__
+    ):
+        return None, {}
+    name, arguments = _identify(loss.fn)
+    return name, arguments | _arguments(loss)
 
 
 def _arguments(loss: keras.losses.Loss) -> dict[str, Any]:

@@ -16,11 +16,12 @@ from skguard.targets._losses import LossFormat, Takes, format_of
 
 __all__ = ["IS_PROBABILITY", "MAY_BE_NEGATIVE", "ModelOutput", "check_encoded", "outputs_of"]
 
-IS_PROBABILITY = frozenset({"softmax", "sigmoid", "hard_sigmoid", "sparsemax"})
+# Without sparsemax, of which the values in Keras 3.15 do not add up to 1.
+IS_PROBABILITY = frozenset({"softmax", "sigmoid", "hard_sigmoid"})
 MAY_BE_NEGATIVE = frozenset(
     {
-        "celu", "elu", "gelu", "hard_shrink", "hard_silu", "hard_tanh", "leaky_relu", "linear",
-        "log_sigmoid", "log_softmax", "mish", "selu", "silu", "soft_shrink", "softsign",
+        "celu", "elu", "gelu", "glu", "hard_shrink", "hard_silu", "hard_tanh", "leaky_relu",
+        "linear", "log_sigmoid", "log_softmax", "mish", "selu", "silu", "soft_shrink", "softsign",
         "sparse_plus", "squareplus", "tanh", "tanh_shrink",
     }
 )  # fmt: skip

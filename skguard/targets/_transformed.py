@@ -60,9 +60,13 @@ class Transformed(Target):
             classes = np.unique(y)
         self.classes_ = classes
         self.n_classes_ = None if classes is None else len(classes)
-        metadata: dict[str, Any] = getattr(transformer, "get_metadata", dict)()
-        self.__dict__.update(metadata)
+        self._metadata: dict[str, Any] = getattr(transformer, "get_metadata", dict)()
+        self.__dict__.update(self._metadata)
         return self
+
+    def get_metadata(self) -> dict[str, Any]:
+        """Return the attributes of all targets, and those of the transformer."""
+        return super().get_metadata() | self._metadata
 
     def for_outputs(self, outputs: list[ModelOutput] | None) -> Transformed:
         """Return this target: what it encodes is the user's business."""

@@ -37,6 +37,7 @@ class Values(Target):
         -------
         Values
         """
+        _check_numeric("values", y)
         self._sample_shape = tuple(y.shape[1:])
         self.n_outputs_ = y.shape[1] if y.ndim > 1 else 1
         return self
@@ -300,7 +301,16 @@ _TO_STD: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
+def _check_numeric(name: str, y: np.ndarray) -> None:
+    if y.dtype.kind not in "biuf":
+        raise InputValueError(
+            f"target={name!r} needs a y of numbers, got {y.ravel()[:1].tolist()[0]!r}: y must be "
+            "numeric."
+        )
+
+
 def _check_one_column(name: str, y: np.ndarray) -> None:
+    _check_numeric(name, y)
     if y.shape[1:] not in ((), (1,)):
         raise InputValueError(
             f"target={name!r} needs a y with one number per sample, got the shape {y.shape}."

@@ -115,3 +115,110 @@ def test_a_model_without_an_input_layer_is_built_for_batches_of_any_size(rng):
     batch = tf.constant(rng.random((2, 4)), tf.float32), tf.constant(rng.random((2, 1)), tf.float32)
     keras_internals.build(model, batch)
     assert model.inputs[0].shape == (None, 4)
+
+
+def functional(*layers, shape=(4,)):
+    """Return the symbolic output of layers that are called one after the other."""
+    tensor = keras.Input(shape)
+    for layer in layers:
+        tensor = layer(tensor)
+    return tensor
+
+
+L = keras.layers
+
+
+def nested(*layers):
+    return keras.Sequential([keras.Input((4,)), *layers])
+
+
+LAST_ACTIVATIONS = {
+    "dense": ((L.Dense(3, "softmax"),), "softmax"),
+    "linear": ((L.Dense(3),), "linear"),
+    "function": ((L.Dense(3, keras.activations.sigmoid),), "sigmoid"),
+    "operation": ((L.Dense(3, keras.ops.sigmoid),), None),
+    "custom_function": ((L.Dense(3, lambda x: x),), None),
+    "activation": ((L.Dense(3), L.Activation("softmax")), "softmax"),
+    "softmax_layer": ((L.Dense(3), L.Softmax()), "softmax"),
+    "softmax": ((L.Dense(3), keras.ops.softmax), "softmax"),
+    "sigmoid": ((L.Dense(3), keras.ops.sigmoid), "sigmoid"),
+    "activation_after_softmax": ((L.Dense(3, "softmax"), L.Activation("tanh")), "tanh"),
+    "dropout": ((L.Dense(3, "softmax"), L.Dropout(0.5)), "softmax"),
+    "identity": ((L.Dense(3, "softmax"), L.Identity()), "softmax"),
+    "flatten": ((L.Dense(3, "softmax"), L.Flatten()), "softmax"),
+    "reshape": ((L.Dense(6), L.Reshape((2, 3)), L.Softmax()), "softmax"),
+    "reshape_sigmoid": ((L.Dense(6, "sigmoid"), L.Reshape((2, 3))), "sigmoid"),
+    "reshape_to_steps": ((L.Dense(3, "softmax"), L.Reshape((1, 3))), "softmax"),
+    "reshape_softmax": ((L.Dense(6, "softmax"), L.Reshape((2, 3))), None),
+    "permuted": ((L.Dense(6), L.Reshape((2, 3)), L.Softmax(), L.Permute((2, 1))), None),
+    "permuted_square": ((L.Dense(4), L.Reshape((2, 2)), L.Softmax(), L.Permute((2, 1))), None),
+    "kept_order": ((L.Dense(4), L.Reshape((2, 2)), L.Softmax(), L.Permute((1, 2))), "softmax"),
+    "over_steps": ((L.Dense(6), L.Reshape((2, 3)), L.Softmax(axis=1)), None),
+    "over_the_last_axis": ((L.Dense(6), L.Reshape((2, 3)), L.Softmax(axis=2)), "softmax"),
+    "operation_over_steps": (
+        (L.Dense(6), L.Reshape((2, 3)), lambda x: keras.ops.softmax(x, axis=1)),
+        None,
+    ),
+    "nested": ((nested(L.Dense(3, "softmax")),), "softmax"),
+    "nested_twice": ((nested(nested(L.Dense(3, "softmax"))), L.Dropout(0.1)), "softmax"),
+    "nested_linear": ((nested(L.Dense(3)), L.Softmax()), "softmax"),
+    "steps": ((L.Reshape((2, 2)), L.TimeDistributed(L.Dense(3, "softmax"))), "softmax"),
+    "dense_per_step": ((L.Reshape((2, 2)), L.Dense(3, "softmax")), "softmax"),
+    "convolution": ((L.Reshape((2, 2)), L.Conv1D(3, 1, activation="sigmoid")), "sigmoid"),
+    "input": ((), None),
+    "sum": ((lambda x: x + 1.0,), None),
+    "normalization": ((L.Dense(3, "softmax"), L.BatchNormalization()), None),
+    "rescaled": ((L.Dense(1, "sigmoid"), L.Rescaling(10.0)), None),
+    "recurrent": ((L.Reshape((2, 2)), L.SimpleRNN(3)), None),
+}
+
+
+@pytest.mark.parametrize(("layers", "name"), LAST_ACTIVATIONS.values(), ids=LAST_ACTIVATIONS)
+def test_the_activation_that_an_output_is_the_result_of_is_found(layers, name):
+    assert keras_internals.last_activation(functional(*layers)) == name
+
+
+def test_the_activation_of_a_custom_layer_is_unknown():
+    class Scaled(L.Dense):
+        def call(self, inputs):
+            return 10 * super().call(inputs)
+
+    @keras.saving.register_keras_serializable("tests")
+    class Softmax(L.Layer):
+        def call(self, inputs):
+            return inputs
+
+    assert keras_internals.last_activation(functional(Scaled(3, "softmax"))) is None
+    assert keras_internals.last_activation(functional(Softmax())) is None
+    subclass = type("Renamed", (L.Dense,), {})
+    assert keras_internals.last_activation(functional(subclass(3, "softmax"))) == "softmax"
+
+
+def test_the_activation_of_a_subclassed_model_is_unknown():
+    assert keras_internals.last_activation(functional(Unbuilt())) is None
+
+
+def test_a_shared_layer_has_the_activation_of_each_of_its_calls():
+    inputs = keras.Input((4,))
+    shared, dropout = L.Activation("softmax"), L.Dropout(0.1)
+    outputs = [
+        shared(L.Dense(3)(inputs)),
+        dropout(L.Dense(3, "sigmoid")(inputs)),
+        dropout(L.Dense(3, "tanh")(inputs)),
+        shared(L.Dense(3, "relu")(inputs)),
+    ]
+    found = [keras_internals.last_activation(tensor) for tensor in outputs]
+    assert found == ["softmax", "sigmoid", "tanh", "softmax"]
+
+
+def test_each_output_of_a_nested_model_has_its_activation():
+    inputs = keras.Input((4,))
+    heads = [L.Dense(3, "softmax")(inputs), L.Dense(1, "sigmoid")(inputs)]
+    inner = keras.Model(inputs, heads)
+    outer = [inner(keras.Input((4,))), inner(keras.Input((4,)))]
+    found = [[keras_internals.last_activation(t) for t in pair] for pair in outer]
+    assert found == [["softmax", "sigmoid"]] * 2
+
+
+def test_the_activation_of_something_else_than_a_symbolic_tensor_is_unknown():
+    assert keras_internals.last_activation(np.zeros(3)) is None
