@@ -6,7 +6,9 @@ are not classes or numbers.
 """
 
 from skguard.targets._heads import Heads
-from skguard.targets._labels import Labels, MultiLabel, Ordinal
+from skguard.targets._labels import Labels
+from skguard.targets._multilabel import MultiLabel
+from skguard.targets._ordinal import Ordinal
 from skguard.targets._values import MeanAndDeviation, Quantiles, Values
 
 __all__ = [

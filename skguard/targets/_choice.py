@@ -11,14 +11,11 @@ from sklearn.base import BaseEstimator, TransformerMixin, clone
 from skguard._suggestions import did_you_mean
 from skguard.exceptions import InputValueError
 from skguard.targets._base import Target
+from skguard.targets._classes import has_one_column_per_class, is_indicator
 from skguard.targets._heads import Heads
-from skguard.targets._labels import (
-    Labels,
-    MultiLabel,
-    Ordinal,
-    has_one_column_per_class,
-    is_indicator,
-)
+from skguard.targets._labels import Labels
+from skguard.targets._multilabel import MultiLabel
+from skguard.targets._ordinal import Ordinal
 from skguard.targets._transformed import Transformed, check_transformer
 from skguard.targets._values import MeanAndDeviation, Quantiles, Values
 

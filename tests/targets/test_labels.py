@@ -11,7 +11,7 @@ from sklearn.preprocessing import LabelBinarizer
 
 from skguard.exceptions import InputValueError
 from skguard.targets import Labels
-from skguard.targets._labels import has_one_column_per_class, is_indicator
+from skguard.targets._classes import has_one_column_per_class, is_indicator
 from tests.targets.kinds import LABELS, class_numbers, raw_outputs, tried
 from tests.targets.outputs import output
 

@@ -110,6 +110,7 @@ def test_each_package_has_its_tests_in_a_folder_of_the_same_name(package):
         ("exceptions", r"skguard\b"),
         ("_repairs", r"skguard\.(?!_repairs|exceptions)"),
         ("callbacks", r"skguard\.(_parameters|_fit|_estimators|model_selection)"),
+        ("targets", r"skguard\.(_parameters|_engine|_fit|_estimators|model_selection)"),
         ("schedules", r"skguard\.(_parameters|_fit|_estimators|model_selection)"),
         ("_engine", r"skguard\.(_parameters|_fit|_estimators|model_selection)"),
         ("_parameters", r"skguard\.(_fit|_estimators|model_selection)"),
