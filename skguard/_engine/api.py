@@ -23,9 +23,9 @@ from skguard._engine import (
 )
 from skguard._engine.monitor import Limits, MonitoredCallbacks
 from skguard._engine.plan import Plan
-from skguard._engine.protocol import UnsuitableError
 from skguard._engine.selection import Engine
 from skguard._engine.shape_batches import ShapeBatches, take
+from skguard._engine.unsuitable import UnsuitableError
 from skguard.exceptions import InputValueError
 
 __all__ = ["TrainingRun", "predict", "train"]

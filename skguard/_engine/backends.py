@@ -7,7 +7,8 @@ from typing import Any
 
 import keras
 
-from skguard._engine.protocol import Backend, UnsuitableError
+from skguard._engine.protocol import Backend
+from skguard._engine.unsuitable import UnsuitableError
 
 __all__ = ["current"]
 

@@ -11,7 +11,8 @@ import numpy as np
 
 from skguard._engine.monitor import EpochContext, MonitoredCallbacks
 from skguard._engine.plan import Plan
-from skguard._engine.protocol import EpochCall, EpochResult, Program, UnsuitableError
+from skguard._engine.protocol import EpochCall, EpochResult, Program
+from skguard._engine.unsuitable import UnsuitableError
 from skguard._repairs import keras_internals
 from skguard.callbacks._traits import any_overrides, has_trait, traits_of
 

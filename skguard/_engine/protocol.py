@@ -26,15 +26,7 @@ __all__ = [
     "EpochResult",
     "Predictor",
     "Program",
-    "UnsuitableError",
 ]
-
-
-class UnsuitableError(Exception):
-    """Raised if a backend cannot do something as Keras would; the message is a clause.
-
-    Keras then does it instead, and the clause is part of ``engine_reason_``.
-    """
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import numpy as np
 import scipy.sparse
 
 from skguard._engine.batches import n_training_samples
-from skguard._engine.protocol import UnsuitableError
+from skguard._engine.unsuitable import UnsuitableError
 
 __all__ = ["class_weights_per_sample", "count_samples", "is_text", "split_last", "take"]
 

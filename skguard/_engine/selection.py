@@ -10,7 +10,8 @@ from typing import Any
 import keras
 
 from skguard._engine import backends
-from skguard._engine.protocol import Backend, UnsuitableError
+from skguard._engine.protocol import Backend
+from skguard._engine.unsuitable import UnsuitableError
 from skguard._repairs import keras_internals
 from skguard.exceptions import InputValueError
 

@@ -2,7 +2,8 @@
 
 import contextlib
 
-from skguard._engine.protocol import EpochResult, UnsuitableError
+from skguard._engine.protocol import EpochResult
+from skguard._engine.unsuitable import UnsuitableError
 
 
 class StubProgram:

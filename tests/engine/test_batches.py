@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from skguard._engine import batches, samples
-from skguard._engine.protocol import UnsuitableError
+from skguard._engine.unsuitable import UnsuitableError
 
 
 @pytest.mark.parametrize(

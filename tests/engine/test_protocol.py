@@ -10,7 +10,7 @@ import pytest
 import skguard
 from skguard import _engine as engine
 from skguard._engine import backends
-from skguard._engine.protocol import UnsuitableError
+from skguard._engine.unsuitable import UnsuitableError
 from tests.engine.parity import build
 from tests.engine.stub import StubBackend
 

@@ -9,7 +9,6 @@ import keras
 import tensorflow as tf
 
 from skguard._engine.plan import Plan
-from skguard._engine.protocol import UnsuitableError
 from skguard._engine.samples import take
 from skguard._engine.shape_batches import ShapeBatches
 from skguard._engine.tensorflow import cleanup, program
@@ -17,6 +16,7 @@ from skguard._engine.tensorflow.cleanup import Residue
 from skguard._engine.tensorflow.dataset import TensorDataset, stream, text_tensor
 from skguard._engine.tensorflow.prediction import PredictionGraph
 from skguard._engine.tensorflow.program import GraphProgram
+from skguard._engine.unsuitable import UnsuitableError
 from skguard._repairs import keras_internals
 
 __all__ = ["BACKEND", "TensorFlowBackend"]

@@ -16,9 +16,9 @@ import numpy as np
 import scipy.sparse
 import tensorflow as tf
 
-from skguard._engine.protocol import UnsuitableError
 from skguard._engine.samples import is_text
 from skguard._engine.shape_batches import ShapeBatches
+from skguard._engine.unsuitable import UnsuitableError
 
 __all__ = ["TensorDataset", "stream", "text_tensor"]
 

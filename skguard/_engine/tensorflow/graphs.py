@@ -11,9 +11,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from skguard._engine.protocol import EpochCall, EpochResult, UnsuitableError
+from skguard._engine.protocol import EpochCall, EpochResult
 from skguard._engine.tensorflow.cache import Graph, variables_of
 from skguard._engine.tensorflow.dataset import TensorDataset
+from skguard._engine.unsuitable import UnsuitableError
 
 __all__ = ["BatchesGraph", "EpochsGraph", "FitData", "TrainingGraph"]
 

@@ -9,9 +9,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from skguard._engine.protocol import UnsuitableError
 from skguard._engine.tensorflow.cache import Graph
 from skguard._engine.tensorflow.dataset import TensorDataset
+from skguard._engine.unsuitable import UnsuitableError
 
 __all__ = ["PredictionGraph"]
 

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 
 from skguard._engine.plan import Plan
-from skguard._engine.protocol import EpochCall, EpochResult, UnsuitableError
+from skguard._engine.protocol import EpochCall, EpochResult
 from skguard._engine.tensorflow import cleanup
 from skguard._engine.tensorflow.cache import CACHE, variables_of
 from skguard._engine.tensorflow.cleanup import Residue
@@ -23,6 +23,7 @@ from skguard._engine.tensorflow.signatures import (
     prediction_signature,
     training_signature,
 )
+from skguard._engine.unsuitable import UnsuitableError
 from skguard._repairs import keras_internals
 
 __all__ = ["GraphProgram", "lease_predictor", "lease_program"]
