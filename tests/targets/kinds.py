@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import settings
 from hypothesis import strategies as st
 
-# Drawn at once, so that a test does not depend on how fast a machine is.
+# The same examples in every run, without a limit that a slow machine would exceed.
 tried = settings(max_examples=60, deadline=None, derandomize=True)
 
 LABELS = {
