@@ -173,6 +173,11 @@ def _weighted_by_class(draft: Any, training: Samples, class_weight: Any) -> Samp
     """Multiply class weights into the sample weights: as in Keras, of the training set alone."""
     if class_weight is not None:
         labels = _labels(draft, training.y)
+        if training.y.dtype.names:
+            raise InputValueError(
+                f"class_weight={class_weight!r} is for one kind of label, and target has several "
+                "outputs. Pass sample_weight."
+            )
         if labels is None:
             weights = compute_sample_weight(class_weight, training.y)
         else:

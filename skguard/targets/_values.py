@@ -6,11 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import scipy.special
 from sklearn.metrics import d2_pinball_score, r2_score
 
 from skguard.exceptions import InputValueError
 from skguard.targets._base import Target
-from skguard.targets._losses import Takes
+from skguard.targets._class_head import meaning_of
+from skguard.targets._losses import Outputs, Takes
 from skguard.targets._outputs import ModelOutput
 from skguard.targets._supplied_losses import GaussianLoss, QuantileLoss
 
@@ -39,13 +41,21 @@ class Values(Target):
         """
         _check_numeric("values", y)
         self._sample_shape = tuple(y.shape[1:])
+        self._activate: Callable[[np.ndarray], np.ndarray] | None = None
         self.n_outputs_ = y.shape[1] if y.ndim > 1 else 1
         return self
 
     def _for_output(self, output: ModelOutput) -> Values:
-        if output.loss is not None and output.shape is not None:
+        if output.loss is None:
+            return self
+        if output.shape is not None:
             _check_values(output, self._sample_shape)
-        return self
+        bound: Values = self._copy(_activate=None)
+        is_of_probabilities = output.loss.outputs in (Outputs.PROBABILITIES, Outputs.LOGITS)
+        if is_of_probabilities and meaning_of(output) is Outputs.LOGITS:
+            is_whole = output.loss.takes is Takes.DISTRIBUTION
+            bound._activate = _softmax if is_whole else scipy.special.expit
+        return bound
 
     @property
     def keeps_y(self) -> bool:
@@ -84,7 +94,13 @@ class Values(Target):
                 f"The model has outputs of shape {outputs.shape[1:]} per sample, but y has "
                 f"{self._sample_shape}. {_SEVERAL_UNITS}"
             )
+        outputs = outputs if self._activate is None else self._activate(outputs)
         return outputs.reshape(len(outputs), *self._sample_shape)
+
+
+def _softmax(outputs: np.ndarray) -> np.ndarray:
+    probabilities: np.ndarray = scipy.special.softmax(outputs, axis=-1)
+    return probabilities
 
 
 _SEVERAL_UNITS = (

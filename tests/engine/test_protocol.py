@@ -148,6 +148,7 @@ ALLOWED = {
     "__init__.py": {
         "skguard._engine.tensorflow.cache",
         "skguard._engine.tensorflow.threads",
+        "skguard._engine.tensorflow.encoding",
     },
 }
 

@@ -208,3 +208,24 @@ def test_return_std_of_another_target_is_an_error(line):
     estimator = regressor(dense(1), loss="mse").fit(X, y)
     with pytest.raises(InputValueError, match="return_std=True needs a model that predicts"):
         estimator.predict(X, return_std=True)
+
+
+@pytest.mark.parametrize("loss", ["binary_crossentropy", "kl_divergence", "dice"])
+def test_a_linear_output_beside_a_loss_of_probabilities_is_an_error(loss, rng):
+    X, y = rng.normal(size=(20, 4)), rng.uniform(size=(20, 2))
+    estimator = GuardedKerasRegressor(build_linear, loss=loss, verbose=0)
+    with pytest.raises(InputValueError, match="needs probabilities"):
+        estimator.fit(X, y)
+
+
+def test_logits_of_a_regressor_are_predicted_as_probabilities(rng):
+    X, y = rng.normal(size=(20, 4)).astype("float32"), rng.uniform(size=(20, 2))
+    loss = keras.losses.BinaryCrossentropy(from_logits=True)
+    estimator = GuardedKerasRegressor(build_linear, loss=loss, verbose=0, random_state=0).fit(X, y)
+    logits = estimator.model_.predict(X, verbose=0)
+    np.testing.assert_allclose(estimator.predict(X), 1 / (1 + np.exp(-logits)), rtol=1e-5)
+
+
+def build_linear(meta):
+    inputs = keras.Input((meta["n_features_in_"],))
+    return keras.Model(inputs, keras.layers.Dense(meta["n_outputs_"])(inputs))
