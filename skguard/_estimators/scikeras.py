@@ -26,7 +26,7 @@ from skguard import _engine as engine
 from skguard import _parameters as parameters
 from skguard._fit import arrays, checks, inputs, unused
 from skguard._fit.attempts import input_errors
-from skguard._fit.batches import Batch, is_batched
+from skguard._fit.batches import Batch, inputs_of, is_batched
 from skguard._fit.columns import InputColumns
 from skguard._fit.model import with_batch_sizes
 from skguard._fit.result import TrainingState
@@ -371,7 +371,9 @@ class ScikerasAdapter(BaseWrapper, _NewTags):
         forks.check_not_forked()
         check_is_fitted(self)
         parameters.check_call_names("predict", kwargs)
-        if not is_batched(X):
+        if is_batched(X):
+            X = inputs_of(X)
+        else:
             X, _ = self._validate_data(X=X)
             with input_errors():
                 X = inputs.as_model_takes(self, self.feature_encoder_.transform(X))

@@ -22,7 +22,15 @@ from skguard._fit.settings import FitSettings
 from skguard.exceptions import InputTypeError, InputValueError
 from skguard.targets._base import Target
 
-__all__ = ["Batch", "BatchedData", "batches_of", "encoded", "is_batched", "prepare_batched"]
+__all__ = [
+    "Batch",
+    "BatchedData",
+    "batches_of",
+    "encoded",
+    "inputs_of",
+    "is_batched",
+    "prepare_batched",
+]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -150,6 +158,17 @@ def encoded(X: Any, target: Any, class_weight: Any = None) -> Any:
     return (encode(item) for item in X)  # Keras does not take other iterators
 
 
+def inputs_of(X: Any) -> Any:
+    """Return batched data without its targets, which may be text, for prediction."""
+    if isinstance(X, keras.utils.PyDataset):
+        return _EncodedPyDataset(X, _input)
+    return X if _is_tf_dataset(X) else (_input(item) for item in X)
+
+
+def _input(item: Any) -> Any:
+    return Batch.of(item).x
+
+
 def _keeps(target: Any) -> bool:
     """Return whether a target encoder leaves y as it is."""
     if isinstance(target, Target):
@@ -178,6 +197,11 @@ class BatchedData:
     y: None = None
     validation_indices: None = None
     encoded: None = None
+
+    @property
+    def is_shuffled_by_keras(self) -> bool:
+        """Whether Keras can draw the order of the batches."""
+        return isinstance(self.X, keras.utils.PyDataset)
 
     @property
     def has_validation(self) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import keras
+import numpy as np
 
 from skguard import _engine as engine
 from skguard._fit import inputs
@@ -34,8 +35,27 @@ def with_inputs(draft: Any, data: FitData, encoded: Encoded) -> Encoded:
     validation = encoded.validation_data
     if data.validation is not None:
         validation = (inputs.as_model_takes(draft, validation[0]), *validation[1:])
+        weights = _per_step(draft.model_, validation[2])
+        validation = (*validation[:2], weights)
     X = inputs.as_model_takes(draft, encoded.X)
-    return dataclasses.replace(encoded, X=X, validation_data=validation)
+    weights = _per_step(draft.model_, encoded.sample_weight)
+    return dataclasses.replace(encoded, X=X, sample_weight=weights, validation_data=validation)
+
+
+def _per_step(model: keras.Model, weights: Any) -> Any:
+    """Repeat weights over the steps of the output, which Keras would take for the samples."""
+    outputs = getattr(model, "outputs", None) or []
+    if weights is None or weights.ndim > 1 or len(outputs) != 1:
+        return weights
+    steps = tuple(outputs[0].shape[1:-1])
+    if not steps:
+        return weights
+    if None in steps:
+        raise InputValueError(
+            "sample_weight has one weight per sample, but the number of steps of the output is "
+            "not known. Pass one weight per step."
+        )
+    return np.broadcast_to(weights.reshape(-1, *(1 for _ in steps)), (len(weights), *steps)).copy()
 
 
 def check_inputs(draft: Any, encoded: Encoded, arguments: Mapping[str, Any]) -> None:

@@ -336,6 +336,8 @@ def _train(
     settings, model = prepared.settings, draft.model_
     with input_errors():
         set_steps_per_epoch(model, encoded.X, arguments)
+    if isinstance(prepared.data, BatchedData) and not prepared.data.is_shuffled_by_keras:
+        arguments = arguments | {"shuffle": False}  # with which Keras does not warn
     checks.remember_trained(model)
     of_these_epochs = seeding.derive(seed, settings.initial_epoch)
     with (

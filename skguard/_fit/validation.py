@@ -326,6 +326,7 @@ def split(
     _check_groups(rule, groups)
     with seeding.seeded(seed):
         y = samples.y if labels is None else labels
+        y = None if y is not None and y.dtype.names else y  # heads of numbers
         sides = next(iter(rule.split(samples.X, y, groups)), None)
     if sides is None:
         raise InputValueError(f"{rule.label} has no split.")

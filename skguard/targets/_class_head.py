@@ -177,6 +177,11 @@ def head_for(
         chosen = _encoding_of_units(output, n_classes, units, encoding)
     if meaning is None:
         meaning = _meaning(output, n_classes, chosen)
+    elif meaning is Outputs.LOGITS and output.are_probabilities:
+        raise InputValueError(
+            f"target says that the outputs are logits, but the model ends with a "
+            f"{output.activation}. Leave one of them out."
+        )
     is_flat = output.shape is not None and len(output.shape) == len(steps)
     return ClassHead(n_classes, steps, chosen, units, meaning, output.activation, is_flat)
 
@@ -342,8 +347,14 @@ def _meaning(output: ModelOutput, n_classes: int, encoding: str) -> Outputs:
     )
 
 
-def meaning_of(output: ModelOutput) -> Outputs:
+def meaning_of(output: ModelOutput, activation: str | None = None) -> Outputs:
     """Return what an output of classes means, by its loss and its activation.
+
+    Parameters
+    ----------
+    output : ModelOutput
+    activation : str, default=None
+        The activation to advise where one is missing. None advises a softmax for several units.
 
     Raises
     ------
@@ -360,10 +371,11 @@ def meaning_of(output: ModelOutput) -> Outputs:
             )
         return Outputs.PROBABILITIES
     if expected is Outputs.PROBABILITIES and output.activation in MAY_BE_NEGATIVE:
-        activation = 'activation="sigmoid"' if output.units == 1 else 'activation="softmax"'
+        advised = activation or ("sigmoid" if output.units == 1 else "softmax")
         raise InputValueError(
             f"The loss {output.loss_name} needs probabilities, but the output layer "
-            f"{output.name!r} has the activation {output.activation!r}. Use {activation}, or "
+            f"{output.name!r} has the activation {output.activation!r}. Use "
+            f'activation="{advised}", or '
             "pass the loss as an object with from_logits=True."
         )
     if expected is Outputs.MARGINS and output.activation is None and output.units == 1:

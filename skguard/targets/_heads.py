@@ -112,6 +112,14 @@ class Heads(Target):
         encoded = {name: self._targets[name].transform(y[name]) for name in self._order}
         return encoded if self._is_mapping else list(encoded.values())
 
+    def labels(self, y: np.ndarray) -> np.ndarray | None:
+        """Return the labels of the first head that has one per sample, for stratification."""
+        for name, target in self._targets.items():
+            labels = target.labels(y[name])
+            if labels is not None and labels.ndim == 1:
+                return labels
+        return None
+
     def _decoded(self, outputs: Any, return_proba: bool) -> dict[str, Any]:
         by_name = outputs
         if not isinstance(outputs, Mapping):

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from sklearn.utils.multiclass import check_classification_targets
 
-from skguard.exceptions import InputValueError
+from skguard._warnings import warn
+from skguard.exceptions import InputValueError, ValidationSetWarning
 from skguard.targets import _class_head as heads
 from skguard.targets._base import Target
 from skguard.targets._class_head import ClassHead
@@ -81,6 +82,8 @@ class Labels(Target):
         self._has_columns = has_one_column_per_class(y)
         if y.ndim <= 2 and not self._has_columns:
             check_classification_targets(y)
+        if self._has_columns and self.classes is None:
+            _warn_of_empty_columns(y)
         self._is_soft = self._has_columns and not is_indicator(y)
         self._sample_shape = tuple(y.shape[1:])
         self._steps = self._sample_shape[: -1 if self._is_column_of_steps else None]
@@ -230,3 +233,14 @@ class Labels(Target):
         if self._ignored is not None:
             weights = weights * (true != self._ignored)
         return float(np.average(right, weights=weights))
+
+
+def _warn_of_empty_columns(y: np.ndarray) -> None:
+    empty = np.flatnonzero(~y.reshape(-1, y.shape[-1]).any(axis=0)).tolist()
+    if empty:
+        warn(
+            f"No sample of y belongs to column {', '.join(map(str, empty[:5]))}. If this is a fold "
+            "of a search: scikit-learn stratifies labels only, and divides a y of several columns "
+            "in its order. Pass labels, or cv=KFold(shuffle=True).",
+            ValidationSetWarning,
+        )

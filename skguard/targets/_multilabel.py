@@ -93,7 +93,7 @@ class MultiLabel(Target):
         if self.outputs != "auto":
             bound._meaning = Outputs(self.outputs)
         elif output.shape is not None or output.loss is not None:
-            bound._meaning = heads.meaning_of(output)
+            bound._meaning = heads.meaning_of(output, activation="sigmoid")
         if bound._meaning is Outputs.UNKNOWN:
             raise InputValueError(
                 "It is not known what the outputs of the model mean to the loss "

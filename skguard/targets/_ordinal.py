@@ -98,9 +98,15 @@ class Ordinal(Target):
                 f"target='ordinal' needs a loss that compares units one by one, such as "
                 f'"binary_crossentropy", got {output.loss_name}.'
             )
-        bound._meaning = (
-            heads.meaning_of(output) if self.outputs == "auto" else Outputs(self.outputs)
-        )
+        if output.activation == "softmax":
+            raise InputValueError(
+                "target='ordinal' needs units that are probabilities of their own, but the output "
+                'layer has a softmax. Use activation="sigmoid".'
+            )
+        if self.outputs == "auto":
+            bound._meaning = heads.meaning_of(output, activation="sigmoid")
+        else:
+            bound._meaning = Outputs(self.outputs)
         if bound._meaning not in (Outputs.PROBABILITIES, Outputs.LOGITS):
             raise InputValueError(
                 "target='ordinal' needs outputs that are probabilities or logits. End the model "

@@ -84,6 +84,7 @@ def outputs_of(model: keras.Model, loss: Any, X: Any) -> list[ModelOutput] | Non
     X : array or nested arrays
         Encoded samples, of which a model without a known output shape is called with one.
     """
+    _build_for_any_batch_size(model, X)
     tensors = getattr(model, "outputs", None)
     if tensors is not None:
         structure = model.output if len(tensors) > 1 else None
@@ -107,6 +108,13 @@ def outputs_of(model: keras.Model, loss: Any, X: Any) -> list[ModelOutput] | Non
         )
         for name, shape, activation, one in zip(names, shapes, activations, losses, strict=True)
     ]
+
+
+def _build_for_any_batch_size(model: keras.Model, X: Any) -> None:
+    """Build a Sequential without an input layer, which a call would bind to its batch size."""
+    if isinstance(model, keras.Sequential) and not model.built and hasattr(X, "shape"):
+        with contextlib.suppress(Exception):  # of which the call shows the cause
+            model.build((None, *X.shape[1:]))
 
 
 def check_encoded(y: np.ndarray, output: ModelOutput) -> None:

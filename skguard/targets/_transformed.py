@@ -84,7 +84,7 @@ class Transformed(Target):
             if "return_proba" not in inspect.signature(decode).parameters:
                 raise InputValueError(
                     f"target={self.transformer!r} does not say how outputs become probabilities. "
-                    "Its inverse_transform needs a parameter return_proba=False."
+                    "Pass a transformer with inverse_transform(outputs, return_proba=False)."
                 )
             return decode(outputs, return_proba=True)
         decoded = decode(outputs)

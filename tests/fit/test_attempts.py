@@ -25,6 +25,7 @@ from skguard.exceptions import (
     FatalTypeError,
     FatalValueError,
     ForkedProcessError,
+    InputValueError,
 )
 from tests.fit.probes import same
 from tests.models import build_classifier, build_regressor, make_regressor
@@ -284,15 +285,13 @@ def test_a_base_exception_is_never_retried(error, line):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"X": np.full((60, 4), np.nan)}, "NaN"),
         ({"X": np.zeros((59, 4))}, "inconsistent numbers of samples"),
         ({"y": np.full(60, np.nan)}, "NaN"),
         ({"sample_weight": np.ones(3)}, r"sample_weight\.shape"),
         ({"groups": np.ones(60), "validation_split": 0.5}, "groups were passed"),
-        ({"X_val": np.zeros((5, 3)), "y_val": np.zeros(5)}, "3 features"),
         ({"y_val": np.zeros(5)}, "without X_val"),
     ],
-    ids=["X", "length", "y", "weights", "groups", "X_val", "y_val"],
+    ids=["length", "y", "weights", "groups", "y_val"],
 )
 def test_input_errors_are_raised_before_the_first_attempt(change, message, line):
     build = Builder()
@@ -301,6 +300,27 @@ def test_input_errors_are_raised_before_the_first_attempt(change, message, line)
         estimator.fit(**dict(zip("Xy", line, strict=True)) | change)
     assert raised.value.attempts == []
     assert build.calls == []
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"X": np.full((60, 4), np.nan)}, "NaN"),
+        (
+            {"X_val": np.zeros((5, 3)), "y_val": np.zeros(5)},
+            "X_val has|3 features",
+        ),
+    ],
+    ids=["X", "X_val"],
+)
+def test_what_the_model_does_not_take_is_raised_before_training_and_not_retried(
+    change, message, line
+):
+    build = Builder()
+    estimator = make_regressor(build, max_retries=2)
+    with pytest.raises(InputValueError, match=message) as raised:
+        estimator.fit(**dict(zip("Xy", line, strict=True)) | change)
+    assert len(raised.value.attempts) == len(build.calls) == 1
 
 
 def test_an_unknown_label_in_y_val_is_raised_before_the_first_attempt(blobs):
