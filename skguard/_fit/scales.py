@@ -57,6 +57,8 @@ def _differ(training: Any, validation: Any) -> bool:
     """Return whether at least half of the columns that vary are of another scale."""
     if not (_is_numeric(training) and _is_numeric(validation)):
         return False
+    if training.shape[1:] != validation.shape[1:]:
+        return False  # an error that is raised once the model exists
     if min(len(training), len(validation)) < _N_SAMPLES:
         return False
     here, there = (_columns(array) for array in (training, validation))
