@@ -274,6 +274,8 @@ class GuardedKerasBase(ScikerasAdapter):
 
     def _predict_batches(self, X: Any) -> tuple[Any, Any, Any]:
         """Return predictions, targets and weights of all samples of a dataset, in its order."""
+        if batches.is_endless(X):
+            raise InputValueError("X repeats without end, and has no score. Call .take(n) on it.")
         outputs, targets, weights = [], [], []
         for batch in batches.batches_of(X):
             if batch.y is None:

@@ -37,6 +37,7 @@ from skguard._repairs import forks, seeding
 from skguard._repairs.logs import without_retracing_advice
 from skguard._warnings import warn
 from skguard.exceptions import InputValueError
+from skguard.targets import Labels, MultiLabel, Ordinal
 from skguard.targets._base import Target
 from skguard.targets._choice import TargetChooser, default_loss, has_heads, heads_of
 from skguard.targets._heads import as_columns
@@ -295,14 +296,19 @@ class ScikerasAdapter(BaseWrapper, _NewTags):
         if batch.y is not None:
             self.target_type_ = self._type_of_target(batch.y)
             self.y_dtype_, self.y_ndim_ = batch.y.dtype, batch.y.ndim
-            self._check_classes_are_known(batch.y)
+            if batch.y.ndim == 0:
+                raise InputValueError("X has single samples, not batches. Call .batch(32) on it.")
         self.target_encoder_ = self.target_encoder.fit(batch.y)
+        self._check_classes_are_known()
         self.__dict__.update(getattr(self.target_encoder_, "get_metadata", dict)())
         self.feature_encoder_ = FunctionTransformer().fit(None)
 
-    def _check_classes_are_known(self, y: Any) -> None:
-        needs = isinstance(self, ClassifierMixin) and self.classes_ is None
-        if needs and self.target is None and y.shape[1:] in ((), (1,)):
+    def _check_classes_are_known(self) -> None:
+        """Raise if labels come from one batch alone, which need not have all of them."""
+        target = self.target_encoder_
+        if isinstance(target, MultiLabel):
+            self.target_encoder_ = target.without_entries()
+        elif isinstance(target, Labels | Ordinal) and not target.has_all_classes:
             raise InputValueError(
                 "The labels of a dataset or generator are not known before it has been read. Pass "
                 "all of them: fit(..., classes=[...])."
@@ -386,6 +392,8 @@ class ScikerasAdapter(BaseWrapper, _NewTags):
         with without_retracing_advice():
             outputs = engine.predict(self.model_, X, engine=self.engine, **arguments)
         inputs.check_predicted_nan(X, outputs)
+        if isinstance(outputs, dict) and len(outputs) == 1 and not has_heads(self.target):
+            return next(iter(outputs.values()))
         return outputs
 
 

@@ -26,9 +26,11 @@ __all__ = [
     "Batch",
     "BatchedData",
     "batches_of",
+    "check_validation_length",
     "encoded",
     "inputs_of",
     "is_batched",
+    "is_endless",
     "prepare_batched",
 ]
 
@@ -253,6 +255,7 @@ def prepare_batched(draft: Any, given: Any, settings: FitSettings) -> BatchedDat
         draft.target_encoder_.transform(first.y)
     else:
         draft._learn_first_batch(first)
+    _check_class_weight(draft, settings.class_weight)
     validation, dataset = _validation(draft, given, settings)
     return BatchedData(X, first, settings.class_weight, validation, dataset)
 
@@ -261,6 +264,38 @@ def _chained(first: Batch, rest: Iterator[Any]) -> Iterator[Any]:
     parts = (first.x, first.y, first.sample_weight)
     yield tuple(part for part in parts if part is not None)
     yield from rest
+
+
+def _check_class_weight(draft: Any, class_weight: Any) -> None:
+    classes = getattr(draft.target_encoder_, "classes_", None)
+    if class_weight is None or classes is None:
+        return
+    known = np.asarray(classes).tolist()
+    unknown = [label for label in class_weight if label not in known]
+    if unknown:
+        raise InputValueError(
+            f"class_weight has the label {unknown[0]!r}, which is not among the classes {known}."
+        )
+
+
+def _check_length(name: str, X: Any, steps: str, arguments: Mapping[str, Any]) -> None:
+    """Raise if an epoch over X has no end, or a second epoch would have no batches."""
+    if arguments.get(steps) is None and (_is_generator(X) or is_endless(X)):
+        raise InputValueError(
+            f"{name}, a {type(X).__name__}, does not state how long an epoch is. Pass {steps}= to "
+            "fit, or a keras.utils.PyDataset or tf.data.Dataset that ends."
+        )
+
+
+def check_validation_length(held: Any, arguments: Mapping[str, Any]) -> None:
+    """Raise if a validation set in batches would be empty in the second epoch, or has no end."""
+    if held is not None and is_batched(held):
+        _check_length("X_val", held, "validation_steps", arguments)
+
+
+def is_endless(X: Any) -> bool:
+    """Return whether X is a ``tf.data.Dataset`` that repeats without end."""
+    return _is_tf_dataset(X) and int(X.cardinality()) == -1
 
 
 def _check_given(given: Any, settings: FitSettings) -> None:
@@ -281,16 +316,13 @@ def _check_given(given: Any, settings: FitSettings) -> None:
             f"class_weight={settings.class_weight!r} needs all labels, which a {kind} does not "
             "show. Pass a dict of label: weight."
         )
-    if _is_generator(given.X) and settings.arguments.get("steps_per_epoch") is None:
-        raise InputValueError(
-            "A generator does not say how long an epoch is. Pass steps_per_epoch= to fit, or a "
-            "keras.utils.PyDataset or tf.data.Dataset."
-        )
+    _check_length("X", given.X, "steps_per_epoch", settings.arguments)
 
 
 def _validation(draft: Any, given: Any, settings: FitSettings) -> tuple[Samples | None, Any]:
     held = given.X_val if given.X_val is not None else settings.validation_data
     if held is None or is_batched(held):
+        check_validation_length(held, settings.arguments)
         return None, held
     if isinstance(held, tuple | list) and given.X_val is None:
         X, y, weight = (*held, None, None)[:3]

@@ -138,6 +138,7 @@ def divide(
     weighted = samples.weighted_indices()
     supplied = _supplied(given, settings, supervised=samples.y is not None)
     if supplied is not None:
+        batches.check_validation_length(supplied, settings.arguments)
         chosen, validation_set, dataset = weighted, *_read(draft, supplied, samples.y is not None)
         validation_indices = None
         if validation_set is not None:

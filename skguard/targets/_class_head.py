@@ -11,7 +11,7 @@ from skguard._warnings import warn
 from skguard.exceptions import InputValueError
 from skguard.targets import _proof
 from skguard.targets._losses import LossFormat, Outputs, Takes
-from skguard.targets._outputs import MAY_BE_NEGATIVE, ModelOutput
+from skguard.targets._outputs import NOT_PROBABILITIES, ModelOutput
 
 __all__ = ["ClassHead", "head_for", "meaning_of", "threshold_of"]
 
@@ -86,6 +86,7 @@ class ClassHead:
 
     def probabilities(self, outputs: np.ndarray) -> np.ndarray:
         """Return the probability of each class, of shape (n_samples, *steps, n_classes)."""
+        is_rounded = outputs.dtype not in (np.float32, np.float64)
         outputs = self._with_units(outputs)
         if self.meaning is Outputs.LOGITS:
             return self._from_logits(outputs)
@@ -98,7 +99,7 @@ class ClassHead:
         if self.has_one_unit:
             clipped = outputs.clip(0, 1)  # as Keras's losses do
             return np.concatenate([1 - clipped, clipped], axis=-1)
-        if self.activation == "softmax" and self.units == self.n_classes:
+        if self.activation == "softmax" and self.units == self.n_classes and not is_rounded:
             return outputs
         return _normalized(outputs[..., : self.n_classes])
 
@@ -125,7 +126,7 @@ class ClassHead:
                 f"The model has outputs of shape {outputs.shape}, expected one value for each of "
                 f"{self.n_classes} classes on the last of {n_axes + 1} axes."
             )
-        return outputs
+        return outputs if outputs.dtype == np.float64 else outputs.astype(np.float32, copy=False)
 
 
 def threshold_of(meaning: Outputs) -> float:
@@ -317,7 +318,7 @@ def _is_taken(
     levels: tuple[float, float],
 ) -> bool:
     return _proof.is_lower_for_the_true_class(
-        loss.loss, head.encode, _trial_shape(output), n_classes, levels
+        _proof.stand_in(loss.loss), head.encode, _trial_shape(output), n_classes, levels
     )
 
 
@@ -337,7 +338,8 @@ def _meaning(output: ModelOutput, n_classes: int, encoding: str) -> Outputs:
         if output.loss is not None and output.loss.loss is not None:
             head = ClassHead(n_classes, encoding=encoding, units=output.units)
             shape = _trial_shape(output)
-            if _proof.depends_on_differences(output.loss.loss, head.encode, shape, n_classes):
+            loss = _proof.stand_in(output.loss.loss)
+            if _proof.is_crossentropy_of_logits(loss, head.encode, shape, n_classes):
                 return Outputs.LOGITS
         return Outputs.VALUES  # the largest speaks for its class, whatever their scale
     raise InputValueError(
@@ -362,6 +364,7 @@ def meaning_of(output: ModelOutput, activation: str | None = None) -> Outputs:
         If the loss needs probabilities and the output cannot be one.
     """
     expected = Outputs.UNKNOWN if output.loss is None else output.loss.outputs
+    advised = activation or ("sigmoid" if output.units == 1 else "softmax")
     if output.are_probabilities:
         if expected is Outputs.LOGITS:
             warn(
@@ -370,8 +373,13 @@ def meaning_of(output: ModelOutput, activation: str | None = None) -> Outputs:
                 UserWarning,
             )
         return Outputs.PROBABILITIES
-    if expected is Outputs.PROBABILITIES and output.activation in MAY_BE_NEGATIVE:
-        advised = activation or ("sigmoid" if output.units == 1 else "softmax")
+    if expected is Outputs.PROBABILITIES and output.is_out_of_range:
+        raise InputValueError(
+            f"The loss {output.loss_name} needs probabilities, but the output {output.name!r} of "
+            f'the model has values below 0 or above 1. End the model with activation="{advised}", '
+            "or pass the loss as an object with from_logits=True."
+        )
+    if expected is Outputs.PROBABILITIES and output.activation in NOT_PROBABILITIES:
         raise InputValueError(
             f"The loss {output.loss_name} needs probabilities, but the output layer "
             f"{output.name!r} has the activation {output.activation!r}. Use "

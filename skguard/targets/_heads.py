@@ -86,6 +86,7 @@ class Heads(Target):
         return self._copy(
             _targets=bound,
             _order=[order[id(output)] for output in outputs],
+            _names=[output.name for output in outputs],
             _is_mapping=any(output.is_in_mapping for output in outputs),
         )
 
@@ -109,8 +110,8 @@ class Heads(Target):
         ----------
         y : structured ndarray of shape (n_samples,)
         """
-        encoded = {name: self._targets[name].transform(y[name]) for name in self._order}
-        return encoded if self._is_mapping else list(encoded.values())
+        encoded = [self._targets[name].transform(y[name]) for name in self._order]
+        return dict(zip(self._names, encoded, strict=True)) if self._is_mapping else encoded
 
     def labels(self, y: np.ndarray) -> np.ndarray | None:
         """Return the labels of the first head that has one per sample, for stratification."""
@@ -121,9 +122,9 @@ class Heads(Target):
         return None
 
     def _decoded(self, outputs: Any, return_proba: bool) -> dict[str, Any]:
-        by_name = outputs
-        if not isinstance(outputs, Mapping):
-            by_name = dict(zip(self._order, outputs, strict=True))
+        if isinstance(outputs, Mapping):
+            outputs = [outputs[name] for name in self._names]
+        by_name = dict(zip(self._order, outputs, strict=True))
         return {
             name: target.inverse_transform(by_name[name], return_proba)
             for name, target in self._targets.items()
@@ -176,7 +177,8 @@ class Heads(Target):
         scores = []
         for (name, target), part in zip(self._targets.items(), parts, strict=True):
             true = y[name]
-            part = part.astype(true.dtype) if part.dtype == object else part
+            if part.dtype == object:  # of which text must not be cut to the length of that in y
+                part = part.astype(str if true.dtype.kind == "U" else true.dtype)
             own = target.score(true, part, sample_weight)
             scores.append(score_of(true, part, sample_weight=sample_weight) if own is None else own)
         return float(np.mean(scores))

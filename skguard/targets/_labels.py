@@ -168,11 +168,13 @@ class Labels(Target):
         InputValueError
             If y has labels that were not in ``fit``.
         """
+        if self._has_columns:
+            self._check_columns(y)
         if self._is_soft:
             return self._head.encode_fractions(y)
         if self._has_columns:
             return self._head.encode(self.labels(y))
-        y = y.reshape(len(y), *self._steps)
+        y = self._per_step(y)
         if self._ignored is None:
             return self._head.encode(numbers_of(y, self.classes_))
         ignored = y == self._ignored
@@ -198,25 +200,52 @@ class Labels(Target):
             return self._head.probabilities(outputs)
         numbers = self._head.numbers(outputs)
         if not self._has_columns:
-            return self.classes_[numbers].reshape(len(numbers), *self._sample_shape)
+            labels = self.classes_[numbers]
+            return labels[..., np.newaxis] if self._drops_axis else labels
         if self._is_soft or self._steps:
             return numbers
         return np.eye(self.n_classes_, dtype=int)[numbers]
 
     @property
+    def has_all_classes(self) -> bool:
+        """Whether the classes do not depend on which samples were seen."""
+        return self._has_columns or self.classes is not None
+
+    @property
+    def _drops_axis(self) -> bool:
+        """Whether y has a last axis of length 1 that the labels do not have."""
+        return len(self._sample_shape) > len(self._steps)
+
+    def _per_step(self, y: np.ndarray) -> np.ndarray:
+        return y[..., 0] if self._drops_axis else y
+
+    def _check_columns(self, y: np.ndarray) -> None:
+        """Raise if y is not one-hot, or fractions, with as many columns as in ``fit``."""
+        width = self._sample_shape[-1]
+        if y.shape[-1] != width:
+            raise InputValueError(
+                f"y has {y.shape[-1]} columns, one per class, but {width} were expected."
+            )
+        if not has_one_column_per_class(y):
+            raise InputValueError(
+                "y has samples with no class or with several, but every sample of the y in fit, or "
+                'of the first batch, has one. Pass target="multilabel" if several are possible.'
+            )
+
+    @property
     def keeps_y(self) -> bool:
-        """Whether y is passed to the loss as it is: class numbers, or as many columns as units."""
-        if self._head.encoding == "class_numbers":
-            is_numbered = self.classes_.dtype.kind in "iu" and not self._has_columns
-            return is_numbered and np.array_equal(self.classes_, np.arange(self.n_classes_))
-        is_one_hot = self._head.encoding == "one_hot"
-        return self._has_columns and is_one_hot and self._head.units == self.n_classes_
+        """Whether y is passed to the loss as it is: class numbers."""
+        return (
+            self._head.encoding == "class_numbers"
+            and not self._has_columns
+            and not self._drops_axis
+            and self.classes_.dtype.kind in "iu"
+            and np.array_equal(self.classes_, np.arange(self.n_classes_))
+        )
 
     def labels(self, y: np.ndarray) -> np.ndarray:
         """Return one label for each sample or step: class numbers for one column per class."""
-        if not self._has_columns:
-            return y.reshape(len(y), *self._steps)
-        return y.argmax(axis=-1)
+        return y.argmax(axis=-1) if self._has_columns else self._per_step(y)
 
     def score(
         self, y: np.ndarray, predicted: np.ndarray, sample_weight: Any = None

@@ -121,7 +121,9 @@ def format_of(loss: Any) -> LossFormat:
     name, arguments = _identify(known)
     if name is None:
         label = getattr(known, "__name__", None) or getattr(known, "name", None) or repr(known)
-        return LossFormat(label, Takes.UNKNOWN, Outputs.UNKNOWN, known)
+        from_logits = getattr(known, "from_logits", False) is True
+        outputs = Outputs.LOGITS if from_logits else Outputs.UNKNOWN
+        return LossFormat(label, Takes.UNKNOWN, outputs, known)
     takes, outputs = LOSSES[name]
     if arguments.get("from_logits"):
         outputs = Outputs.LOGITS

@@ -72,6 +72,11 @@ class MultiLabel(Target):
         """Return a target that becomes `Labels` if the model has one more axis than y."""
         return self._copy(_entries=Labels(classes=classes).fit(y))
 
+    def without_entries(self) -> MultiLabel:
+        """Return this target for columns alone, where y is not known as a whole."""
+        bound: MultiLabel = self._copy(_entries=None)
+        return bound
+
     def _for_output(self, output: ModelOutput) -> Target:
         bound: MultiLabel = self._copy()
         rank = 0 if output.shape is None else len(output.shape)

@@ -82,6 +82,11 @@ class Ordinal(Target):
         self.n_outputs_ = self.n_classes_ - 1
         return self
 
+    @property
+    def has_all_classes(self) -> bool:
+        """Whether the classes do not depend on which samples were seen."""
+        return self.classes is not None
+
     def default_loss(self) -> str:
         """Return "binary_crossentropy"."""
         return "binary_crossentropy"

@@ -14,17 +14,21 @@ from skguard._repairs.keras_internals import all_layers, last_activation
 from skguard.exceptions import InputValueError
 from skguard.targets._losses import LossFormat, Takes, format_of
 
-__all__ = ["IS_PROBABILITY", "MAY_BE_NEGATIVE", "ModelOutput", "check_encoded", "outputs_of"]
+__all__ = ["IS_PROBABILITY", "NOT_PROBABILITIES", "ModelOutput", "check_encoded", "outputs_of"]
 
 # Without sparsemax, of which the values in Keras 3.15 do not add up to 1.
 IS_PROBABILITY = frozenset({"softmax", "sigmoid", "hard_sigmoid"})
-MAY_BE_NEGATIVE = frozenset(
+NOT_PROBABILITIES = frozenset(
     {
         "celu", "elu", "gelu", "glu", "hard_shrink", "hard_silu", "hard_tanh", "leaky_relu",
-        "linear", "log_sigmoid", "log_softmax", "mish", "selu", "silu", "soft_shrink", "softsign",
-        "sparse_plus", "squareplus", "tanh", "tanh_shrink",
+        "linear", "log_sigmoid", "log_softmax", "mish", "relu", "relu6", "selu", "silu",
+        "soft_shrink", "softsign", "sparse_plus", "squareplus", "tanh", "tanh_shrink",
     }
 )  # fmt: skip
+
+
+_TOLERANCE = 1e-3  # of half precision
+_N_SAMPLES = 8  # with which a model is called
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -42,6 +46,8 @@ class ModelOutput:
         None for an output that no compiled loss compares with y.
     is_in_mapping : bool
         Whether the model returns a dict, of which `name` is the key.
+    extremes : tuple of float
+        Smallest and largest value that was seen of an output of unknown activation, and 0 and 1.
     """
 
     name: str
@@ -49,6 +55,7 @@ class ModelOutput:
     activation: str | None
     loss: LossFormat | None
     is_in_mapping: bool = False
+    extremes: tuple[float, float] = (0.0, 1.0)
 
     @property
     def units(self) -> int | None:
@@ -68,6 +75,13 @@ class ModelOutput:
         return self.activation in IS_PROBABILITY
 
     @property
+    def is_out_of_range(self) -> bool:
+        """Whether the values that were seen are none of probabilities."""
+        compared_alone = self.loss is not None and self.loss.takes is Takes.ELEMENTS
+        smallest, largest = self.extremes
+        return smallest < -_TOLERANCE or (compared_alone and largest > 1 + _TOLERANCE)
+
+    @property
     def loss_name(self) -> str:
         """Name of the loss, for messages."""
         return "the model computes" if self.loss is None else self.loss.name
@@ -82,12 +96,13 @@ def outputs_of(model: keras.Model, loss: Any, X: Any) -> list[ModelOutput] | Non
     loss : object
         As passed to ``compile``.
     X : array or nested arrays
-        Encoded samples, of which a model without a known output shape is called with one.
+        Encoded samples. A model is called with a few of them where the shape or the activation of
+        an output is unknown.
     """
     _build_for_any_batch_size(model, X)
     tensors = getattr(model, "outputs", None)
     if tensors is not None:
-        structure = model.output if len(tensors) > 1 else None
+        structure = getattr(model, "output", None)  # which a Sequential does not have
         names = _names(model, tensors, structure)
         shapes: list[Any] = [tuple(tensor.shape[1:]) for tensor in tensors]
         activations = [last_activation(tensor) for tensor in tensors]
@@ -98,6 +113,8 @@ def outputs_of(model: keras.Model, loss: Any, X: Any) -> list[ModelOutput] | Non
         names, shapes, structure = found
         activations = [None] * len(shapes)
     losses = _losses(loss, names)
+    seen = _extremes(model, X) if None in activations else None
+    seen = seen or [(0.0, 1.0)] * len(shapes)
     return [
         ModelOutput(
             str(name),
@@ -105,8 +122,11 @@ def outputs_of(model: keras.Model, loss: Any, X: Any) -> list[ModelOutput] | Non
             activation,
             None if one is None else format_of(one),
             isinstance(structure, dict),
+            extremes,
         )
-        for name, shape, activation, one in zip(names, shapes, activations, losses, strict=True)
+        for name, shape, activation, one, extremes in zip(
+            names, shapes, activations, losses, seen, strict=True
+        )
     ]
 
 
@@ -163,15 +183,30 @@ def _names(model: keras.Model, tensors: Sequence[Any], structure: Any) -> list[A
     return list(names) if names else [layer.name for layer in model.layers[-len(tensors) :]]
 
 
-def _called(model: keras.Model, X: Any) -> tuple[list[Any], list[tuple[int, ...]], Any] | None:
-    """Call a model with one sample, which also creates its variables."""
+def _call(model: keras.Model, X: Any) -> Any:
+    """Call a model with some samples, which also creates its variables; None if it cannot be."""
     if any(getattr(layer, "stateful", False) for layer in all_layers(model)):
         return None
-    first = keras.tree.map_structure(_first, X)
-    result = None
     # A model that only train_step calls, or one that cannot be called: training shows which.
     with contextlib.suppress(Exception):
-        result = model(first, training=False)
+        return model(keras.tree.map_structure(_first, X), training=False)
+    return None
+
+
+def _extremes(model: keras.Model, X: Any) -> list[tuple[float, float]] | None:
+    """Return the extreme values of each output, and 0 and 1; None if the model cannot be called."""
+    result = _call(model, X)
+    if result is None:
+        return None
+    parts = [keras.ops.convert_to_numpy(part) for part in keras.tree.flatten(result)]
+    return [
+        (min(0.0, float(np.min(part))), max(1.0, float(np.max(part)))) if part.size else (0.0, 1.0)
+        for part in parts
+    ]
+
+
+def _called(model: keras.Model, X: Any) -> tuple[list[Any], list[tuple[int, ...]], Any] | None:
+    result = _call(model, X)
     if result is None:
         return None
     flat = keras.tree.flatten(result)
@@ -180,7 +215,7 @@ def _called(model: keras.Model, X: Any) -> tuple[list[Any], list[tuple[int, ...]
 
 
 def _first(array: Any) -> Any:
-    sample = array[:1]
+    sample = array[:_N_SAMPLES]
     if hasattr(sample, "toarray"):
         sample = sample.toarray()
     if isinstance(sample, np.ndarray) and sample.dtype == np.float64:

@@ -8,16 +8,18 @@ per class is the same for all permutations of the outputs.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
+import scipy.special
 
 from skguard._repairs import seeding
 
-__all__ = ["depends_on_differences", "is_lower_for_the_true_class"]
+__all__ = ["is_crossentropy_of_logits", "is_lower_for_the_true_class", "stand_in"]
 
 _N_CLASSES = 4  # of a large number of classes, that many are tried
 _N_SAMPLES = 4
@@ -58,22 +60,36 @@ def is_lower_for_the_true_class(
             return False
 
 
-def depends_on_differences(
+def is_crossentropy_of_logits(
     loss: Callable[..., Any],
     encode: Callable[[np.ndarray], np.ndarray],
     shape: tuple[int, ...],
     n_classes: int,
 ) -> bool:
-    """Return whether only differences between outputs matter to a loss, so that they are logits."""
+    """Return whether a loss is, up to a factor, the crossentropy of a softmax of the outputs."""
     rng = np.random.default_rng(0)
-    y = encode(rng.integers(n_classes, size=(_N_SAMPLES, *shape[:-1])))
-    outputs = rng.uniform(0.1, 0.9, (_N_SAMPLES, *shape)).astype("float32")
+    numbers = rng.integers(n_classes, size=(_N_SAMPLES, *shape[:-1]))
+    values, expected = [], []
     with seeding.preserved():
-        try:
-            before, after = (_value(loss, y, outputs + shift) for shift in (0.0, 3.0))
-        except Exception:  # it cannot take such outputs
-            return False
-    return bool(np.isclose(before, after, rtol=1e-4))
+        for spread in (0.5, 1.0, 2.0, 4.0):
+            outputs = rng.normal(scale=spread, size=(_N_SAMPLES, *shape)).astype("float32")
+            log_softmax = scipy.special.log_softmax(outputs, axis=-1)
+            chosen = np.take_along_axis(log_softmax, numbers[..., np.newaxis], axis=-1)
+            try:
+                values.append(_value(loss, encode(numbers), outputs))
+            except Exception:  # it cannot take such outputs
+                return False
+            expected.append(-chosen.mean())
+    ratios = np.array(values) / np.array(expected)
+    return bool(np.all(ratios > 0) and np.ptp(ratios) < 1e-3 * ratios.max())
+
+
+def stand_in(loss: Any) -> Any:
+    """Return a loss to try: a copy of an object, which may change its state when it is called."""
+    if isinstance(loss, keras.losses.Loss):
+        with contextlib.suppress(Exception):  # arguments that get_config does not have
+            return type(loss).from_config(loss.get_config())
+    return loss
 
 
 def _outputs(shape: tuple[int, ...], number: int, levels: tuple[float, float]) -> np.ndarray:

@@ -25,6 +25,8 @@ class Transformed(Target):
         ``inverse_transform``, or `decode`, is called with the outputs of the model.
     """
 
+    _rank: int | None = None
+
     def __init__(self, transformer: Any) -> None:
         self.transformer = transformer
 
@@ -69,13 +71,20 @@ class Transformed(Target):
         return super().get_metadata() | self._metadata
 
     def for_outputs(self, outputs: list[ModelOutput] | None) -> Transformed:
-        """Return this target: what it encodes is the user's business."""
-        return self
+        """Return this target; a custom loss gets y with as many axes as the output."""
+        if outputs is None or len(outputs) != 1 or outputs[0].shape is None:
+            return self
+        loss = outputs[0].loss
+        rank = None if loss is None or loss.is_known else len(outputs[0].shape) + 1
+        bound: Transformed = self._copy(_rank=rank)
+        return bound
 
     def transform(self, y: np.ndarray) -> Any:
         """Return y as the transformer encodes it."""
         encoded = self._transformer.transform(y.reshape(-1, 1) if self._needs_column else y)
-        return encoded.toarray() if hasattr(encoded, "toarray") else encoded
+        encoded = encoded.toarray() if hasattr(encoded, "toarray") else encoded
+        is_flat = isinstance(encoded, np.ndarray) and encoded.ndim == 1 and self._rank == 2
+        return encoded[:, np.newaxis] if is_flat else encoded
 
     def inverse_transform(self, outputs: Any, return_proba: bool = False) -> Any:
         """Return what the transformer makes of the outputs."""

@@ -16,7 +16,7 @@ from skguard.targets._losses import Outputs, Takes
 from skguard.targets._outputs import ModelOutput
 from skguard.targets._supplied_losses import GaussianLoss, QuantileLoss
 
-__all__ = ["MeanAndDeviation", "Quantiles", "Values"]
+__all__ = ["MeanAndDeviation", "Quantiles", "Values", "with_rank"]
 
 
 class Values(Target):
@@ -42,6 +42,8 @@ class Values(Target):
         _check_numeric("values", y)
         self._sample_shape = tuple(y.shape[1:])
         self._activate: Callable[[np.ndarray], np.ndarray] | None = None
+        self._rank: int | None = None
+        self._is_free = False  # whether the output may have another number of steps
         self.n_outputs_ = y.shape[1] if y.ndim > 1 else 1
         return self
 
@@ -50,7 +52,10 @@ class Values(Target):
             return self
         if output.shape is not None:
             _check_values(output, self._sample_shape)
-        bound: Values = self._copy(_activate=None)
+        # A loss of Keras drops a last axis of length 1; another one may compare (n, 1) with (n,).
+        rank = None if output.loss.is_known or output.shape is None else len(output.shape) + 1
+        is_free = output.shape is not None and None in output.shape
+        bound: Values = self._copy(_activate=None, _rank=rank, _is_free=is_free)
         is_of_probabilities = output.loss.outputs in (Outputs.PROBABILITIES, Outputs.LOGITS)
         if is_of_probabilities and meaning_of(output) is Outputs.LOGITS:
             is_whole = output.loss.takes is Takes.DISTRIBUTION
@@ -59,22 +64,22 @@ class Values(Target):
 
     @property
     def keeps_y(self) -> bool:
-        """Whether y is passed to the loss as it is: always."""
-        return True
+        """Whether y is passed to the loss as it is."""
+        return self._rank is None
 
     def transform(self, y: np.ndarray) -> np.ndarray:
-        """Return y as it is.
+        """Return y as it is, or with as many axes as the output.
 
         Raises
         ------
         InputValueError
             If samples of y have another shape than in ``fit``.
         """
-        if tuple(y.shape[1:]) != self._sample_shape:
+        if tuple(y.shape[1:]) != self._sample_shape and not self._is_free:
             raise InputValueError(
                 f"y has samples of shape {y.shape[1:]}, but {self._sample_shape} was expected."
             )
-        return y
+        return with_rank(y, self._rank)
 
     def inverse_transform(self, outputs: np.ndarray, return_proba: bool = False) -> np.ndarray:
         """Return the outputs in the shape of y.
@@ -89,13 +94,25 @@ class Values(Target):
         -------
         ndarray of shape (n_samples,) or (n_samples, n_outputs, ...)
         """
-        if outputs[:1].size not in (0, int(np.prod(self._sample_shape, dtype=int))):
+        rank = len(self._sample_shape) + 1
+        if outputs.ndim == rank + 1 and outputs.shape[-1] == 1:
+            outputs = outputs[..., 0]
+        elif outputs.ndim == rank - 1 and self._sample_shape[-1:] == (1,):
+            outputs = outputs[..., np.newaxis]
+        has_width = self._is_free or outputs.shape[1:] == self._sample_shape
+        if outputs.ndim != rank or not has_width:
             raise InputValueError(
                 f"The model has outputs of shape {outputs.shape[1:]} per sample, but y has "
                 f"{self._sample_shape}. {_SEVERAL_UNITS}"
             )
-        outputs = outputs if self._activate is None else self._activate(outputs)
-        return outputs.reshape(len(outputs), *self._sample_shape)
+        return outputs if self._activate is None else self._activate(outputs)
+
+
+def with_rank(y: np.ndarray, rank: int | None) -> np.ndarray:
+    """Return y with as many axes as an output, by a last axis of length 1 more or less."""
+    if y.ndim + 1 == rank:
+        return y[..., np.newaxis]
+    return y[..., 0] if y.ndim - 1 == rank and y.shape[-1] == 1 else y
 
 
 def _softmax(outputs: np.ndarray) -> np.ndarray:

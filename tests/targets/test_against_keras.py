@@ -132,7 +132,8 @@ def test_labels_with_other_losses_of_columns_are_trained_as_one_hot(loss, engine
 @pytest.mark.parametrize("loss", ["kl_divergence", keras.losses.Dice(), custom_focal])
 def test_a_loss_that_the_model_function_compiles_is_trained_in_the_same_way(loss, data):
     X, y, _ = data
-    estimator = classifier(dense(3, "softmax", loss), None, optimizer="rmsprop")
+    settings = {name: value for name, value in DEFAULTS.items() if name != "optimizer"}
+    estimator = GuardedKerasClassifier(dense(3, "softmax", loss), **settings)
     by_estimator = classifier(dense(3, "softmax"), loss)
     assert_same_weights(estimator.fit(X, y), by_estimator.fit(X, y))
 

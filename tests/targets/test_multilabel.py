@@ -67,7 +67,7 @@ def test_margins_are_cut_at_0_and_are_not_probabilities(loss):
 
 
 def test_outputs_beyond_1_are_probabilities_of_1():
-    target = bound(Y, output(3, activation="relu", loss="binary_crossentropy"))
+    target = bound(Y, output(3, activation="softplus", loss="binary_crossentropy"))
     found = target.inverse_transform(np.array([[0.5, 3.0, 0.0]]), return_proba=True)
     np.testing.assert_array_equal(found, [[0.5, 1.0, 0.0]])
 

@@ -9,7 +9,7 @@ from sklearn.utils import check_random_state
 from skguard.exceptions import InputValueError
 from skguard.targets import Labels
 from skguard.targets._losses import Outputs
-from skguard.targets._proof import depends_on_differences, is_lower_for_the_true_class
+from skguard.targets._proof import is_crossentropy_of_logits, is_lower_for_the_true_class, stand_in
 from tests.targets.outputs import output
 
 
@@ -216,5 +216,29 @@ def test_a_preference_for_every_class_is_needed():
     assert not is_lower_for_the_true_class(lambda y, p: p * np.nan, *arguments)
 
 
-def test_a_loss_that_cannot_be_called_depends_on_nothing():
-    assert not depends_on_differences(raising, encode_columns, (3,), 3)
+def test_a_loss_that_cannot_be_called_is_no_crossentropy():
+    assert not is_crossentropy_of_logits(raising, encode_columns, (3,), 3)
+
+
+@pytest.mark.parametrize(("factor", "expected"), [(1.0, True), (20.0, False)])
+def test_scaled_logits_are_not_taken_for_logits(factor, expected):
+    def loss(y, outputs):
+        return keras.losses.categorical_crossentropy(y, factor * outputs, from_logits=True)
+
+    assert is_crossentropy_of_logits(loss, encode_columns, (3,), 3) is expected
+
+
+@keras.saving.register_keras_serializable("tests")
+class Counting(keras.losses.Loss):
+    calls = 0
+
+    def call(self, y, p):
+        self.calls += 1
+        return one_hot_focal(y, p)
+
+
+def test_an_object_is_copied_before_it_is_called():
+    loss = Counting()
+    Labels().fit(np.arange(3)).for_outputs([output(3, activation="softmax", loss=loss)])
+    assert stand_in(loss) is not loss
+    assert loss.calls == 0
