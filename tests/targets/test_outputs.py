@@ -8,7 +8,7 @@ import pytest
 
 from skguard.exceptions import InputValueError
 from skguard.targets._losses import Outputs
-from skguard.targets._outputs import IS_PROBABILITY, MAY_BE_NEGATIVE, check_encoded, outputs_of
+from skguard.targets._outputs import IS_PROBABILITY, NOT_PROBABILITIES, check_encoded, outputs_of
 from tests.targets.outputs import dense, output, per_step, two_heads
 
 X = np.zeros((3, 4), "float32")
@@ -144,14 +144,14 @@ def test_every_activation_of_keras_is_sorted_by_its_values(name):
     if name in IS_PROBABILITY:
         assert outputs.min() >= 0
         assert outputs.max() <= 1
-    elif name not in MAY_BE_NEGATIVE:
-        assert outputs.min() >= 0, f"{name} of keras.activations is missing in MAY_BE_NEGATIVE"
+    elif name not in NOT_PROBABILITIES:
+        assert outputs.min() >= 0, f"{name} of keras.activations is missing in NOT_PROBABILITIES"
 
 
 def test_the_lists_of_activations_name_those_of_keras():
     assert {"softmax", "sigmoid"} <= IS_PROBABILITY
-    assert {"linear", "tanh"} <= MAY_BE_NEGATIVE
-    assert not IS_PROBABILITY & MAY_BE_NEGATIVE
+    assert {"linear", "tanh"} <= NOT_PROBABILITIES
+    assert not IS_PROBABILITY & NOT_PROBABILITIES
 
 
 @pytest.mark.parametrize(
