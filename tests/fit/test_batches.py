@@ -166,3 +166,43 @@ def test_a_search_over_batches_says_what_to_do_instead(kind, blobs):
     search = GuardedGridSearchCV(classifier(), {"units": [2, 4]})
     with pytest.raises(InputTypeError, match=r"divides samples by their indices\. Pass arrays"):
         search.fit(KINDS[kind](*blobs))
+
+
+@pytest.mark.parametrize("target", [None, "logits", "class_numbers"])
+def test_labels_of_the_first_batch_are_not_taken_for_all_labels(target, blobs):
+    with pytest.raises(InputValueError, match=r"not known before .*classes="):
+        classifier(target=target).fit(dataset(*blobs))
+
+
+def test_samples_with_several_classes_after_a_first_batch_with_one_are_an_error(blobs):
+    X, _ = blobs
+    y = np.eye(3, dtype=int)[np.arange(60) % 3]
+    y[30:] = 1
+    estimator = classifier(loss="categorical_crossentropy")
+    with pytest.raises(Exception, match="several"):
+        estimator.fit(Sequence(X, y))
+
+
+def test_class_weights_of_unknown_labels_are_an_error(blobs):
+    with pytest.raises(InputValueError, match="class_weight has the label 'low'"):
+        classifier(class_weight={"low": 2.0}).fit(dataset(*blobs), classes=[0, 1, 2])
+
+
+def test_batches_without_end_and_single_samples_are_an_error(blobs):
+    X, y = blobs
+    endless = dataset(X, y).repeat()
+    with pytest.raises(InputValueError, match="Pass steps_per_epoch="):
+        classifier().fit(endless, classes=[0, 1, 2])
+    with pytest.raises(InputValueError, match="Pass validation_steps="):
+        classifier().fit(X, y, X_val=generator(X, y))
+    with pytest.raises(InputValueError, match="repeats without end"):
+        classifier().fit(X, y).score(endless)
+    with pytest.raises(InputValueError, match=r"Call \.batch\(32\)"):
+        classifier().fit(dataset(X, y).unbatch(), classes=[0, 1, 2])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_text_labels_in_batches_are_not_needed_for_prediction(kind, blobs):
+    X, y = blobs[0].astype("float32"), TEXT[blobs[1]]
+    estimator = classifier().fit(KINDS[kind](X, y), classes=TEXT)
+    np.testing.assert_array_equal(estimator.predict(KINDS[kind](X, y)), estimator.predict(X))

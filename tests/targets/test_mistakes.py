@@ -80,3 +80,138 @@ def test_one_weight_per_sample_weighs_all_steps_of_the_sample(engine, batch_size
     per_sample = estimator.fit(X, y, sample_weight=weights).predict_proba(X)
     per_step = estimator.fit(X, y, sample_weight=np.repeat(weights[:, None], 8, 1))
     assert np.array_equal(per_step.predict_proba(X), per_sample)
+
+
+class OwnMeanSquaredError(keras.losses.Loss):
+    """Compares its arguments as they are, where Keras's own losses drop a last axis of length 1."""
+
+    def call(self, y, p):
+        return keras.ops.mean(keras.ops.square(y - p), axis=-1)
+
+
+@pytest.mark.parametrize("engine", ["fused", "keras"])
+@pytest.mark.parametrize("target", [None, (np.negative, np.negative)], ids=["values", "functions"])
+def test_a_custom_loss_of_a_regressor_is_not_broadcast(engine, target, rng):
+    X = rng.normal(size=(40, 3))
+    y = X @ [1.0, 2.0, 3.0]
+    settings = {"target": target, "engine": engine, "epochs": 3, "shuffle": False, **SETTINGS}
+    own, known = (
+        GuardedKerasRegressor(without_input(1), loss=loss, **settings).fit(X, y)
+        for loss in (OwnMeanSquaredError(), "mse")
+    )
+    np.testing.assert_allclose(own.predict(X), known.predict(X), rtol=1e-5)
+
+
+def two_summands():
+    inputs = keras.Input((4,))
+    summands = [keras.layers.Dense(3)(inputs), keras.layers.Dense(3)(inputs)]
+    return keras.Model(inputs, keras.layers.Add()(summands))
+
+
+class Subclass(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.last = keras.layers.Dense(3)
+
+    def call(self, x):
+        return self.last(x)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [two_summands, Subclass, without_input(3, lambda x: x), without_input(3, "relu")],
+    ids=["sum", "subclass", "lambda", "relu"],
+)
+def test_outputs_that_are_no_probabilities_are_an_error(model, blobs):
+    estimator = GuardedKerasClassifier(model, loss="sparse_categorical_crossentropy", **SETTINGS)
+    with pytest.raises(InputValueError, match="needs probabilities"):
+        estimator.fit(*blobs)
+
+
+@pytest.mark.parametrize(
+    ("y_val", "match"),
+    [(np.eye(2)[[0, 1]], "2 columns"), (np.array([[1, 1, 0], [0, 0, 1]]), "several")],
+    ids=["width", "several"],
+)
+def test_other_columns_than_in_fit_are_an_error(y_val, match, blobs):
+    X, y = blobs
+    estimator = GuardedKerasClassifier(
+        build_classifier, loss="categorical_crossentropy", **SETTINGS
+    )
+    with pytest.raises(InputValueError, match=match):
+        estimator.fit(X, np.eye(3)[y], X_val=X[:2], y_val=y_val)
+
+
+def two_heads(names=("a", "b"), as_dict=False):
+    inputs = keras.Input((4,))
+    heads = [keras.layers.Dense(2, "softmax", name=name)(inputs) for name in names]
+    outputs = {f"key {name}": head for name, head in zip(names, heads, strict=True)}
+    return keras.Model(inputs, outputs if as_dict else heads)
+
+
+def test_text_of_a_head_is_not_cut_to_the_length_of_the_text_in_y(rng):
+    pandas = pytest.importorskip("pandas")
+    X = rng.normal(size=(40, 4)).astype("float32")
+    y = pandas.DataFrame({"a": np.arange(40) % 2, "b": np.where(X[:, 0] > 0, "cat", "catfish")})
+    estimator = GuardedKerasClassifier(
+        two_heads,
+        target={"a": "labels", "b": "labels"},
+        loss="sparse_categorical_crossentropy",
+        **SETTINGS,
+    ).fit(X, y)
+    predicted = estimator.predict(X)
+    short = pandas.DataFrame({"a": predicted[:, 0].astype(int), "b": ["cat"] * 40})
+    assert estimator.score(X, short) == (1 + np.mean(predicted[:, 1] == "cat")) / 2
+
+
+def test_a_list_of_heads_reaches_the_outputs_of_a_dict(rng):
+    X = rng.normal(size=(40, 4)).astype("float32")
+    y = np.column_stack([X[:, 0] > 0, X[:, 1] > 0]).astype(int)
+    estimator = GuardedKerasClassifier(
+        two_heads,
+        as_dict=True,
+        target=["labels", "labels"],
+        loss="sparse_categorical_crossentropy",
+        **SETTINGS,
+    )
+    assert estimator.fit(X, y).predict(X).shape == (40, 2)
+
+
+def test_one_output_in_a_dict_is_that_output(blobs):
+    def build():
+        inputs = keras.Input((4,))
+        return keras.Model(inputs, {"kind": keras.layers.Dense(3, "softmax")(inputs)})
+
+    X, y = blobs
+    for loss in ("sparse_categorical_crossentropy", {"kind": "sparse_categorical_crossentropy"}):
+        estimator = GuardedKerasClassifier(build, loss=loss, **SETTINGS).fit(X, y)
+        assert estimator.predict(X).shape == y.shape
+
+
+def test_steps_may_be_more_or_fewer_than_in_fit(rng):
+    X = rng.normal(size=(20, 6, 3)).astype("float32")
+    y = (X[..., 0] > 0).astype(int)
+    kinds = [
+        (GuardedKerasClassifier, "sparse_categorical_crossentropy", (2, "softmax")),
+        (GuardedKerasRegressor, "mse", (1, None)),
+    ]
+    for kind, loss, last in kinds:
+
+        def build(last=last):
+            return keras.Sequential([keras.Input((None, 3)), keras.layers.Dense(*last)])
+
+        estimator = kind(build, loss=loss, **SETTINGS).fit(X, y)
+        assert estimator.predict(X[:, :4]).shape == (20, 4)
+        assert np.isfinite(estimator.score(X[:, :4], y[:, :4]))
+
+
+def test_probabilities_of_half_precision_add_up_to_1(blobs):
+    layer = {"dtype": "mixed_float16"}
+    estimator = GuardedKerasClassifier(
+        lambda: keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, "softmax", **layer)]),
+        loss="sparse_categorical_crossentropy",
+        **SETTINGS,
+    )
+    probabilities = estimator.fit(*blobs).predict_proba(blobs[0])
+    assert probabilities.dtype == np.float32
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-6)
