@@ -164,7 +164,7 @@ def _labels(draft: Any, y: Any) -> np.ndarray | None:
     """Return the labels of a classifier's y, one for each sample or step, or None."""
     if y is None or not isinstance(draft, ClassifierMixin):
         return None
-    target = draft.target_encoder_
+    target = getattr(draft, "target_encoder_", None)
     if isinstance(target, Target):
         return target.labels(y)
     return y.reshape(-1) if y.shape[1:] in ((), (1,)) else None

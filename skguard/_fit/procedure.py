@@ -20,7 +20,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skguard import _engine as engine
 from skguard import _parameters as parameters
-from skguard._fit import attempts, callbacks, checks, unused
+from skguard._fit import attempts, callbacks, checks, inputs, unused
 from skguard._fit.arrays import Encoded, Samples, check_weights
 from skguard._fit.attempts import input_errors
 from skguard._fit.batches import BatchedData
@@ -143,7 +143,8 @@ def initialize(estimator: Any, given: FitInput, attributes: Mapping[str, Any]) -
     X, _ = draft._initialize(given.X, given.y)
     if draft.model_.compiled or draft.loss is not None:
         with input_errors():
-            draft._learn_outputs(draft.feature_encoder_.transform(X))
+            X = draft.feature_encoder_.transform(X)
+            draft._learn_outputs(inputs.as_model_takes(draft, X))
     state = TrainingState.of(draft)
     return vars(draft) | {"_training_state": state, "callbacks_": state.callbacks.fitting}
 
@@ -241,7 +242,7 @@ def fit_once(draft: Any, call: FitCall, prepared: _Prepared, seed: int | None) -
         encoded = data.encoded_by(draft.feature_encoder_, draft.target_encoder_)
         if state is None:
             with seeding.seeded(seed):  # a model may create its variables when it is called
-                draft._learn_outputs(data.example(encoded))
+                draft._learn_outputs(inputs.as_model_takes(draft, data.example(encoded)))
             if isinstance(data, FitData):
                 data = dataclasses.replace(data, encoded=encoded)
             encoded = data.encoded_by(draft.feature_encoder_, draft.target_encoder_)

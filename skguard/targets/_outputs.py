@@ -106,6 +106,10 @@ def outputs_of(model: keras.Model, loss: Any, X: Any) -> list[ModelOutput] | Non
         names = _names(model, tensors, structure)
         shapes: list[Any] = [tuple(tensor.shape[1:]) for tensor in tensors]
         activations = [last_activation(tensor) for tensor in tensors]
+        if any(str(tensor.dtype) == "string" for tensor in model.inputs):
+            # Symbolic shapes of TextVectorization have an axis that its outputs do not have.
+            called = _called(model, X)
+            shapes = shapes if called is None else _known_shapes(shapes, called[1])
     else:
         found = _called(model, X)
         if found is None:
@@ -173,6 +177,12 @@ def check_encoded(y: np.ndarray, output: ModelOutput) -> None:
                 "compares them. The output layer must have as many units as y has columns after "
                 "target_encoder."
             )
+
+
+def _known_shapes(symbolic: list[Any], seen: list[tuple[int, ...]]) -> list[Any]:
+    """Return the shapes that were seen where a symbolic one has another number of axes."""
+    pairs = zip(symbolic, seen, strict=True)
+    return [one if len(one) == len(other) else other for one, other in pairs]
 
 
 def _names(model: keras.Model, tensors: Sequence[Any], structure: Any) -> list[Any]:
