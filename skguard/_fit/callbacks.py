@@ -172,11 +172,6 @@ def attached(
     """
     scorers: list[Any] = [c for c in callbacks if traits_of(c).scores_validation_set]
     try:
-        if validation is None and scorers:
-            raise InputValueError(
-                f"{type(scorers[0]).__name__} scores arrays, and the validation set comes in "
-                "batches. Pass X_val= and y_val= arrays."
-            )
         if validation is not None:
             if scorers:
                 _check_weights_for_scorers(validation)

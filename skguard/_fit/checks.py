@@ -37,6 +37,7 @@ __all__ = [
     "check_is_not_part",
     "check_loss",
     "check_model_parameter",
+    "check_scored_arrays",
     "remember_trained",
 ]
 
@@ -261,6 +262,21 @@ def check_callbacks(
             raise InputValueError(
                 f"{type(callback).__name__} sets the learning rate, and so does the schedule of "
                 f"the optimizer {model.optimizer.name!r}. Leave one of them out."
+            )
+
+
+def check_scored_arrays(callbacks: Iterable[keras.callbacks.Callback]) -> None:
+    """Raise if a callback scores the validation set, which comes in batches.
+
+    Raises
+    ------
+    InputValueError
+    """
+    for callback in callbacks:
+        if traits_of(callback).scores_validation_set:
+            raise InputValueError(
+                f"{type(callback).__name__} scores arrays, and the validation set comes in "
+                "batches. Pass X_val= and y_val= arrays."
             )
 
 

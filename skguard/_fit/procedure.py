@@ -257,6 +257,8 @@ def fit_once(draft: Any, call: FitCall, prepared: _Prepared, seed: int | None) -
         of_call = callbacks.of_call(settings, built.paths, has_validation=data.has_validation)
         trained = built.fitting + of_call
         checks.check_callbacks(draft.model_, trained, data.has_validation)
+        if data.has_validation and data.validation is None:
+            checks.check_scored_arrays(trained)
         new_state = TrainingState(seed, prepared.validation_seed, built)
         as_fitted = functools.partial(_as_fitted, draft, new_state)
         with callbacks.attached(trained, data.validation, as_fitted):

@@ -206,3 +206,10 @@ def test_text_labels_in_batches_are_not_needed_for_prediction(kind, blobs):
     X, y = blobs[0].astype("float32"), TEXT[blobs[1]]
     estimator = classifier().fit(KINDS[kind](X, y), classes=TEXT)
     np.testing.assert_array_equal(estimator.predict(KINDS[kind](X, y)), estimator.predict(X))
+
+
+def test_a_scorer_needs_a_validation_set_of_arrays(blobs):
+    estimator = classifier(early_stopping=True, scoring="accuracy")
+    with pytest.raises(InputValueError, match="Pass X_val= and y_val= arrays"):
+        estimator.fit(*blobs, X_val=dataset(*blobs))
+    estimator.fit(dataset(*blobs), classes=[0, 1, 2], X_val=blobs[0], y_val=blobs[1])
