@@ -43,12 +43,15 @@ def test_the_arguments_are_not_changed():
 @pytest.mark.parametrize(
     "X", [[np.zeros((7, 1))] * 2, {"a": np.zeros((7, 1))}], ids=["list", "dict"]
 )
-def test_a_batch_size_of_minus_one_for_several_arrays_is_rejected(X):
-    with pytest.raises(
-        InputValueError, match=rf"batch_size=-1 .* X is a {type(X).__name__}.*number"
-    ):
-        with_batch_sizes({"batch_size": -1}, X)
+def test_a_batch_size_of_minus_one_is_the_number_of_samples_of_several_arrays(X):
+    assert with_batch_sizes({"batch_size": -1}, X) == {"batch_size": 7}
     assert with_batch_sizes({"batch_size": 5}, X) == {"batch_size": 5}
+
+
+def test_a_batch_size_of_minus_one_of_batches_is_rejected():
+    batches = iter([np.zeros((7, 1))])
+    with pytest.raises(InputValueError, match=r"batch_size=-1 .* X is a .*number"):
+        with_batch_sizes({"batch_size": -1}, batches)
 
 
 @pytest.mark.parametrize("wrapped", [False, True], ids=["plain", "loss_scale"])
