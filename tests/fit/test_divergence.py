@@ -45,6 +45,7 @@ def test_a_weight_that_is_not_finite_raises_even_if_the_loss_is_finite(name, lin
         estimator.fit(X, 1000 * y)
 
 
+@pytest.mark.filterwarnings("ignore:X_val has another scale")
 @pytest.mark.parametrize("name", ENGINES)
 def test_a_validation_loss_that_is_not_finite_raises(name, line):
     X, y = line
