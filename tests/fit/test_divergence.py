@@ -129,7 +129,7 @@ def test_a_nan_in_the_first_epoch_is_never_the_best(is_callback, freq, name, lin
     estimator = make_regressor(
         callbacks=[LogsValues(values), stop] if is_callback else LogsValues(values),
         early_stopping=not is_callback,
-        n_iter_no_change=50,
+        **({} if is_callback else {"n_iter_no_change": 50}),
         validation_fraction=0.2,
         epochs=len(values),
         fit__validation_freq=freq,
