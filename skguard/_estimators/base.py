@@ -17,6 +17,7 @@ from skguard import _parameters as parameters
 from skguard._estimators.documentation import documented
 from skguard._estimators.scikeras import ScikerasAdapter
 from skguard._fit import arrays, batches, procedure
+from skguard._fit.batched import is_batched
 from skguard._fit.data import FitInput
 from skguard._fit.result import FitResult, History, TrainingState
 from skguard._parameters import copies, packing
@@ -258,7 +259,7 @@ class GuardedKerasBase(ScikerasAdapter):
         return self.target_encoder_.inverse_transform(outputs)
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
-        if batches.is_batched(X):
+        if is_batched(X):
             predicted, y, weights = self._predict_batches(X)
         else:
             weights = arrays.check_weights(sample_weight, X)

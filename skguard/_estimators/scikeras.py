@@ -26,7 +26,8 @@ from skguard import _engine as engine
 from skguard import _parameters as parameters
 from skguard._fit import arrays, checks, inputs, unused
 from skguard._fit.attempts import input_errors
-from skguard._fit.batches import Batch, inputs_of, is_batched
+from skguard._fit.batched import is_batched
+from skguard._fit.batches import Batch, inputs_of
 from skguard._fit.columns import InputColumns
 from skguard._fit.model import with_batch_sizes
 from skguard._fit.result import TrainingState

@@ -18,6 +18,7 @@ from sklearn.preprocessing import FunctionTransformer
 from skguard import _engine as engine
 from skguard._fit import arrays
 from skguard._fit.arrays import Encoded, Samples
+from skguard._fit.batched import is_batched, is_generator, is_tf_dataset
 from skguard._fit.settings import FitSettings
 from skguard.exceptions import InputTypeError, InputValueError
 from skguard.targets._base import Target
@@ -29,7 +30,6 @@ __all__ = [
     "check_validation_length",
     "encoded",
     "inputs_of",
-    "is_batched",
     "is_endless",
     "prepare_batched",
 ]
@@ -61,19 +61,6 @@ def _as_array(leaf: Any) -> Any:
 
 def _holds_bytes(array: np.ndarray) -> bool:
     return array.dtype.kind == "S" or (array.size > 0 and isinstance(array.flat[0], bytes))
-
-
-def is_batched(X: Any) -> bool:
-    """Return whether X comes in batches, which Keras reads itself."""
-    return isinstance(X, keras.utils.PyDataset) or _is_tf_dataset(X) or _is_generator(X)
-
-
-def _is_tf_dataset(X: Any) -> bool:
-    return hasattr(X, "element_spec") and hasattr(X, "map")
-
-
-def _is_generator(X: Any) -> bool:
-    return isinstance(X, Iterator) and not hasattr(X, "shape")
 
 
 def batches_of(X: Any) -> Iterator[Batch]:
@@ -155,7 +142,7 @@ def encoded(X: Any, target: Any, class_weight: Any = None) -> Any:
     encode = _Encode(target, class_weight)
     if isinstance(X, keras.utils.PyDataset):
         return _EncodedPyDataset(X, encode)
-    if _is_tf_dataset(X):
+    if is_tf_dataset(X):
         return engine.with_encoded_targets(X, encode.of_targets)
     return (encode(item) for item in X)  # Keras does not take other iterators
 
@@ -164,7 +151,7 @@ def inputs_of(X: Any) -> Any:
     """Return batched data without its targets, which may be text, for prediction."""
     if isinstance(X, keras.utils.PyDataset):
         return _EncodedPyDataset(X, _input)
-    return X if _is_tf_dataset(X) else (_input(item) for item in X)
+    return X if is_tf_dataset(X) else (_input(item) for item in X)
 
 
 def _input(item: Any) -> Any:
@@ -244,7 +231,7 @@ def prepare_batched(draft: Any, given: Any, settings: FitSettings) -> BatchedDat
     first = next(batches_of(X), None)
     if first is None:
         raise InputValueError("X has no batches.")
-    if _is_generator(X):
+    if is_generator(X):
         X = _chained(first, X)
     is_supervised = isinstance(draft, ClassifierMixin | RegressorMixin)
     if first.y is None and is_supervised:
@@ -280,7 +267,7 @@ def _check_class_weight(draft: Any, class_weight: Any) -> None:
 
 def _check_length(name: str, X: Any, steps: str, arguments: Mapping[str, Any]) -> None:
     """Raise if an epoch over X has no end, or a second epoch would have no batches."""
-    if arguments.get(steps) is None and (_is_generator(X) or is_endless(X)):
+    if arguments.get(steps) is None and (is_generator(X) or is_endless(X)):
         raise InputValueError(
             f"{name}, a {type(X).__name__}, does not state how long an epoch is. Pass {steps}= to "
             "fit, or a keras.utils.PyDataset or tf.data.Dataset that ends."
@@ -295,7 +282,7 @@ def check_validation_length(held: Any, arguments: Mapping[str, Any]) -> None:
 
 def is_endless(X: Any) -> bool:
     """Return whether X is a ``tf.data.Dataset`` that repeats without end."""
-    return _is_tf_dataset(X) and int(X.cardinality()) == -1
+    return is_tf_dataset(X) and int(X.cardinality()) == -1
 
 
 def _check_given(given: Any, settings: FitSettings) -> None:

@@ -11,6 +11,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 
 from skguard._fit import arrays, batches, validation
 from skguard._fit.arrays import Encoded, Samples
+from skguard._fit.batched import is_batched
 from skguard._fit.batches import BatchedData
 from skguard._fit.scales import warn_of_other_scale
 from skguard._fit.settings import FitSettings
@@ -83,7 +84,7 @@ class FitData:
             return None if samples.y is None else target_encoder.transform(samples.y)
 
         held = self.validation_dataset
-        if batches.is_batched(held):
+        if is_batched(held):
             held = batches.encoded(held, target_encoder)
         if done is not None and same_features:
             X = done.X
@@ -117,7 +118,7 @@ def prepare(
     -------
     FitData or BatchedData
     """
-    if batches.is_batched(given.X):
+    if is_batched(given.X):
         return batches.prepare_batched(draft, given, settings)
     weights = arrays.check_weights(given.sample_weight, given.X, per_step=True)
     validate = draft._validate_data if settings.resume else draft._learn_data
@@ -206,7 +207,7 @@ def _supplied(given: FitInput, settings: FitSettings, *, supervised: bool) -> An
                 "y_val and sample_weight_val were passed without X_val. Pass X_val too."
             )
         return settings.validation_data
-    if batches.is_batched(given.X_val):
+    if is_batched(given.X_val):
         return given.X_val
     if given.y_val is None and supervised:
         raise InputValueError("X_val was passed without y_val. Pass y_val too.")

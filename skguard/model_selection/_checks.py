@@ -12,7 +12,7 @@ from typing import Any
 from sklearn.base import clone
 
 from skguard._fit import attempts
-from skguard._fit.batches import is_batched
+from skguard._fit.batched import is_batched
 from skguard._warnings import warn
 from skguard.exceptions import InputTypeError, UnusedParameterWarning
 
