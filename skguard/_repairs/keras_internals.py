@@ -25,6 +25,7 @@ __all__ = [
     "schedule_of",
     "set_trainable_flags",
     "settings",
+    "sets_variables_when_built",
     "steps_taken",
     "values_of",
 ]
@@ -50,6 +51,22 @@ def build(model: keras.Model, batch: Any) -> None:
     optimizer = model.optimizer
     if model.built and optimizer is not None and not optimizer.built:
         optimizer.build(model.trainable_variables)
+
+
+def sets_variables_when_built(optimizer: keras.optimizers.Optimizer, model: keras.Model) -> bool:
+    """Return whether building an optimizer gives its variables other values than zero.
+
+    Keras builds it while it traces a training step, where an assignment is not executed: the
+    variables of ``ScheduleFreeAdamW`` start from zeros there, and not from the weights.
+    """
+    try:
+        copy = type(optimizer).from_config(optimizer.get_config())
+        copy.build(model.trainable_variables)
+    except Exception:  # of a custom class
+        return True
+    return any(
+        np.any(v.numpy()) for v in copy.variables if v.name not in ("iteration", "learning_rate")
+    )
 
 
 def _of_any_size(batch: Any) -> Any:
@@ -88,9 +105,9 @@ def _build_compiled(model: keras.Model, batch: Any) -> bool:
     live = [one for m in model.metrics for one in getattr(m, "metrics", [m])]
     if all(metric.variables and getattr(metric, "_built", True) for metric in live):
         return True
-    for part in parts:  # a metric that makes its variables in update_state()
-        if part is not None:
-            part.built = False
+    # A metric makes its variables in update_state(). The loss is not built again: it would have
+    # two means for each output then, of which Keras reports the one that is not updated.
+    model._compile_metrics.built = False
     return False
 
 

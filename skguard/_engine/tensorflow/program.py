@@ -19,6 +19,7 @@ from skguard._engine.tensorflow.dataset import TensorDataset
 from skguard._engine.tensorflow.graphs import BatchesGraph, EpochsGraph, FitData, TrainingGraph
 from skguard._engine.tensorflow.prediction import PredictionGraph
 from skguard._engine.tensorflow.signatures import (
+    SUPPORTED,
     Sharing,
     prediction_signature,
     training_signature,
@@ -59,6 +60,14 @@ def lease_program(
 
 def _build(model: keras.Model, training: TensorDataset) -> None:
     n_before = len(variables_of(model))
+    optimizer = model.optimizer
+    if (
+        optimizer is not None
+        and not optimizer.built
+        and type(optimizer).__name__ not in SUPPORTED["optimizers"]
+        and keras_internals.sets_variables_when_built(optimizer, model)
+    ):
+        raise UnsuitableError(f"{type(optimizer).__name__} sets its variables when it is built")
     keras_internals.build(model, training.example())
     n_after = len(variables_of(model))
     if n_before < n_after:

@@ -7,9 +7,15 @@ these constants are equal. That is known for the classes of Keras listed in `SUP
 of them has a parity test on a graph that was traced on another model. A model that consists of
 such objects has a signature, and models of equal signatures share their graphs.
 
+The operations of ``keras.ops`` in a functional model, operators such as ``h / 2`` included, are
+not listed: an operation of Keras computes from the attributes of its object, which are compared,
+and from the arguments that it was called with, which the config of the model has. Names count for
+nothing, as Keras numbers them anew after ``keras.utils.clear_session()``.
+
 A model with anything else has none: a class that is not in the list, a custom layer or loss, a
-function such as a ``Lambda`` layer's, or an array. It has a separate graph, which is traced again
-for each model. To add a class to the list, add a case to ``tests/engine/cases.py`` too.
+function such as a ``Lambda`` layer's or that of ``keras.ops.map``, or an array that a layer holds.
+It has a separate graph, which is traced again for each model. To add a class to the list, add a
+case to ``tests/engine/cases.py`` too.
 """
 
 from __future__ import annotations
@@ -119,6 +125,7 @@ _KINDS: dict[str, type] = {
     "regularizers": keras.regularizers.Regularizer,
     "constraints": keras.constraints.Constraint,
     "initializers": keras.initializers.Initializer,
+    "operations": keras.Operation,  # layers are operations too, and come first
 }
 
 # One and many, as messages name them.
@@ -133,6 +140,7 @@ _NOUNS = {
     "constraints": ("constraint", "constraints"),
     "initializers": ("initializer", "initializers"),
     "activations": ("activation", "activations"),
+    "operations": ("operation", "operations"),
 }
 
 _POLICIES = {"float32", "float64", "float16", "bfloat16", "mixed_float16", "mixed_bfloat16"}
@@ -140,6 +148,19 @@ _POLICIES = {"float32", "float64", "float16", "bfloat16", "mixed_float16", "mixe
 # Modules of objects that Keras and TensorFlow keep for bookkeeping, which no graph reads.
 _BOOKKEEPING = ("keras.src.", "tensorflow.python.trackable", "tensorflow.python.distribute")
 _STANDARD_LIBRARY = ("inspect", "weakref", "builtins")
+
+# Where the operations of Keras are defined.
+_OPERATIONS = "keras.src.ops."
+
+# Classes, in a config, of arguments of operations whose config has their values.
+_ARGUMENTS = {
+    "__bytes__",
+    "__ellipsis__",
+    "__keras_tensor__",
+    "__numpy__",
+    "__slice__",
+    "__tensor__",
+}
 
 _PLAIN = (type(None), str, bytes, numbers.Number, np.generic, tf.DType, tf.TensorShape)
 
@@ -271,6 +292,8 @@ def _signature(model: keras.Model, constants: list[Any]) -> str:
             [(v.path.rsplit("/", 1)[-1], v.shape, v.dtype, v.trainable) for v in model.variables],
             keras.config.epsilon(),
             keras.config.floatx(),
+            keras.config.image_data_format(),
+            [keras.tree.map_structure(lambda tensor: tensor.dtype, model.outputs)],
             uses_flash_attention(),
             seeding.is_deterministic(),
             str(model.jit_compile),
@@ -286,9 +309,16 @@ def _layer_constants(model: keras.Model) -> list[Any]:
             # For unsupported objects only: the rest is names, and connections between layers.
             held = {k: v for k, v in vars(part).items() if k not in _COMPILED and _is_read(k)}
             _constants(held.values(), "the model")
+            constants += _constants(_operations(part), "the model")
         else:
             constants += _constants([part], "the model")
     return constants
+
+
+def _operations(model: keras.Model) -> list[keras.Operation]:
+    """Return the operations of a functional model that are not layers."""
+    operations = getattr(model, "operations", ())
+    return [part for part in operations if not isinstance(part, keras.layers.Layer)]
 
 
 def _check_is_plain(model: keras.Model) -> None:
@@ -424,6 +454,9 @@ def _kind(value: Any) -> str | None:
 
 def _check_is_supported(cls: type, kind: str, place: str) -> None:
     """Raise unless a class is the one that Keras, or ``skguard``, has under its name."""
+    if kind == "operations":
+        _check_is_operation_of_keras(cls)
+        return
     if cls.__module__ == schedules.__name__:
         kind = schedules.__name__
     one, many = _NOUNS[kind]
@@ -433,6 +466,12 @@ def _check_is_supported(cls: type, kind: str, place: str) -> None:
         raise NotShareableError(f"{cls.__name__} is a custom {one}{of}")
     if cls.__name__ not in SUPPORTED[kind]:
         raise NotShareableError(f"{cls.__name__} is not among the supported {many}{of}")
+
+
+def _check_is_operation_of_keras(cls: type) -> None:
+    found = getattr(sys.modules.get(cls.__module__), cls.__name__, None)
+    if found is not cls or not cls.__module__.startswith(_OPERATIONS):
+        raise NotShareableError(f"{cls.__name__} is a custom operation")
 
 
 def _namespace(kind: str) -> Any:
@@ -491,7 +530,9 @@ def _without_names(config: Any, names: dict[str, int], is_layer: bool = True) ->
         tensor = config["config"]
         return [tensor["shape"], tensor["dtype"], _numbered(tensor["keras_history"], names)]
     if "class_name" in config:
-        is_layer = class_name in SUPPORTED["layers"] | {"Functional", "Sequential"}
+        is_layer = class_name in SUPPORTED["layers"] | {"Functional", "Sequential"} or (
+            str(config.get("module")).startswith(_OPERATIONS)
+        )
     return _with_numbered_layers(config, names, is_layer)
 
 
@@ -502,11 +543,29 @@ def _with_numbered_layers(
     for key, value in config.items():
         if key == "name" and is_layer and isinstance(value, str):
             plain[key] = names.setdefault(value, len(names))
+        elif key == "inbound_nodes":
+            _check_arguments(value)
+            plain[key] = _without_names(value, names, is_layer)
         elif key in ("input_layers", "output_layers"):
             plain[key] = _numbered(value, names)
         elif "initializer" not in key and key != "seed":  # used when the model was built
             plain[key] = _without_names(value, names, is_layer)
     return plain
+
+
+def _check_arguments(config: Any) -> None:
+    """Raise unless the config of the arguments of operations has all that they are.
+
+    That of a function is its name.
+    """
+    if isinstance(config, list | tuple):
+        for item in config:
+            _check_arguments(item)
+    elif isinstance(config, dict):
+        class_name = config.get("class_name")
+        if class_name is not None and class_name not in _ARGUMENTS:
+            raise NotShareableError(f"an operation is called with a {class_name}")
+        _check_arguments(list(config.values()))
 
 
 def _numbered(history: Any, names: dict[str, int]) -> Any:
