@@ -24,8 +24,8 @@ __all__ = [
     "reported_batch",
     "schedule_of",
     "set_trainable_flags",
-    "settings",
     "sets_variables_when_built",
+    "settings",
     "steps_taken",
     "values_of",
 ]

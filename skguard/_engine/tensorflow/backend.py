@@ -14,7 +14,7 @@ from skguard._engine.shape_batches import ShapeBatches
 from skguard._engine.tensorflow import cleanup, program
 from skguard._engine.tensorflow.cleanup import Residue
 from skguard._engine.tensorflow.dataset import TensorDataset, stream, text_tensor
-from skguard._engine.tensorflow.prediction import PredictionGraph
+from skguard._engine.tensorflow.prediction import BatchPredictor, PredictionGraph
 from skguard._engine.tensorflow.program import GraphProgram
 from skguard._engine.unsuitable import UnsuitableError
 from skguard._repairs import keras_internals
@@ -45,7 +45,7 @@ class TensorFlowBackend:
 
     def predictor(
         self, model: keras.Model, x: Any, n_samples: int, batch_size: int
-    ) -> AbstractContextManager[PredictionGraph]:
+    ) -> AbstractContextManager[BatchPredictor | PredictionGraph]:
         example = TensorDataset.of(take(x, slice(0, 1)))
         return program.lease_predictor(model, example, n_samples, batch_size)
 

@@ -136,13 +136,29 @@ class TensorDataset:
 
         The places in the structure are leaves, because optree does not know their classes.
         """
-        return keras.tree.map_structure(
-            lambda mark: None if mark is None else mark.gather(tensors, indices), self.structure
-        )
+
+        def gather(mark: _Dense | _Sparse | None) -> Any:
+            if mark is None:
+                return None
+            gathered = mark.gather(tensors, indices)
+            return _of_any_length(gathered) if indices.shape[0] is None else gathered
+
+        return keras.tree.map_structure(gather, self.structure)
 
     def example(self, n_samples: int = 2) -> Any:
         """Return a batch of the first samples, to build a model from."""
         return self.batch(self.tensors, tf.range(min(n_samples, self.n_samples)))
+
+
+def _of_any_length(tensor: Any) -> Any:
+    """Hide that a tensor is as long as the others of its batch, of which Keras's graph knows none.
+
+    TensorFlow (2.18 to 2.21) rearranges arithmetic on tensors that it knows to have one shape, and
+    the result is rounded differently. It does not look through this operation.
+    """
+    if not isinstance(tensor, tf.Tensor):
+        return tensor
+    return tf.raw_ops.PlaceholderWithDefault(input=tensor, shape=[None, *tensor.shape[1:]])
 
 
 def _weights_like(y: Any, sample_weight: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Traced graphs that predict, with the numbers of ``Model.predict``."""
+"""Predictors with the numbers of ``Model.predict``: in a shared graph, or in Keras's function."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from skguard._engine.tensorflow.cache import Graph
 from skguard._engine.tensorflow.dataset import TensorDataset
 from skguard._engine.unsuitable import UnsuitableError
 
-__all__ = ["PredictionGraph"]
+__all__ = ["BatchPredictor", "PredictionGraph"]
 
 
 class PredictionGraph(Graph):
@@ -74,6 +74,48 @@ class PredictionGraph(Graph):
             flat = [np.concatenate([t.numpy() for t in part]) for part in zip(*parts, strict=True)]
         self.seconds_per_sample = (time.perf_counter() - started) / samples.n_samples
         return keras.tree.pack_sequence_as(self._outputs, flat)
+
+
+class BatchPredictor:
+    """Predicts one batch at a time, in the function that ``Model.predict`` calls.
+
+    For models that share no graph, of which it is not known whether a graph for batches of any
+    size computes the same: where TensorFlow knows the size, it computes the parts of some layers
+    (``ConvLSTM2D``) beforehand, and rounds the rest differently. Keras knows the size of the
+    batches that it predicts first.
+
+    Parameters
+    ----------
+    model : keras.Model
+
+    Attributes
+    ----------
+    seconds_per_sample : float or None
+        Recent duration of a sample.
+    """
+
+    def __init__(self, model: keras.Model) -> None:
+        self._model = model
+        self.seconds_per_sample: float | None = None
+
+    def run(self, x: Any, batch_size: int) -> Any:
+        """Return the outputs for all samples of `x` as NumPy arrays, nested as the model's."""
+        started = time.perf_counter()
+        samples = TensorDataset.of(x)
+        parts = [
+            self._predict(samples, slice(begin, min(begin + batch_size, samples.n_samples)))
+            for begin in range(0, samples.n_samples, batch_size)
+        ]
+        self.seconds_per_sample = (time.perf_counter() - started) / samples.n_samples
+        return keras.tree.map_structure(lambda *arrays: np.concatenate(arrays), *parts)
+
+    def _predict(self, samples: TensorDataset, part: slice) -> Any:
+        batch = samples.batch(samples.tensors, tf.range(part.start, part.stop))
+        x, _, _ = keras.utils.unpack_x_y_sample_weight(batch)
+        outputs = self._model.predict_on_batch(x)
+        if not all(np.ndim(array) for array in keras.tree.flatten(outputs)):
+            raise UnsuitableError("predict_step() returns more than one value per sample")
+        return outputs
 
 
 def _over_batches(step: Any, samples: TensorDataset) -> Any:

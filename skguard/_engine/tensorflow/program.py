@@ -17,7 +17,7 @@ from skguard._engine.tensorflow.cache import CACHE, variables_of
 from skguard._engine.tensorflow.cleanup import Residue
 from skguard._engine.tensorflow.dataset import TensorDataset
 from skguard._engine.tensorflow.graphs import BatchesGraph, EpochsGraph, FitData, TrainingGraph
-from skguard._engine.tensorflow.prediction import PredictionGraph
+from skguard._engine.tensorflow.prediction import BatchPredictor, PredictionGraph
 from skguard._engine.tensorflow.signatures import (
     SUPPORTED,
     Sharing,
@@ -207,7 +207,7 @@ class GraphProgram:
 @contextlib.contextmanager
 def lease_predictor(
     model: keras.Model, example: TensorDataset, n_samples: int, batch_size: int
-) -> Iterator[PredictionGraph]:
+) -> Iterator[BatchPredictor | PredictionGraph]:
     """Lend a graph that predicts; it returns to the cache afterwards, unless there was an error.
 
     Raises
@@ -215,17 +215,19 @@ def lease_predictor(
     UnsuitableError
         If the model cannot be traced.
     """
+    sharing = Sharing.of(prediction_signature, model)
+    if sharing.signature is None:
+        yield BatchPredictor(model)
+        return
     model.make_predict_function()
     with contextlib.ExitStack() as leases:
         try:
-            sharing = Sharing.of(prediction_signature, model)
-            owner = sharing.signature or weakref.ref(model.predict_function)
             size = batch_size if n_samples % batch_size == 0 else None
 
             def trace() -> PredictionGraph:
                 return PredictionGraph(model, example, size, sharing.is_same_in_loops)
 
-            key = (PredictionGraph, owner, example.key, size)
+            key = (PredictionGraph, sharing.signature, example.key, size)
             graph = leases.enter_context(CACHE.lend(key, model, trace))
         except UnsuitableError:
             raise
