@@ -417,4 +417,4 @@ def _from_name(value: Any, get: Callable[[str], Any]) -> Any:
 def _metric(name: str) -> Any:
     # These mean another function for each loss, which Keras chooses when it compiles.
     chosen_by_keras = ("acc", "accuracy", "ce", "crossentropy")
-    return name if name in chosen_by_keras else keras.metrics.get(name)
+    return name if name.lower() in chosen_by_keras else keras.metrics.get(name)

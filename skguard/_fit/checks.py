@@ -26,6 +26,7 @@ from skguard.callbacks._traits import monitored_metric, traits_of
 from skguard.exceptions import InputTypeError, InputValueError
 from skguard.targets._base import Target
 from skguard.targets._heads import Heads
+from skguard.targets._metric_checks import check_metrics
 from skguard.targets._outputs import check_encoded, outputs_of
 from skguard.targets._transformed import Transformed
 
@@ -155,6 +156,8 @@ def check_compiled_model(
     _check_number_of_outputs(estimator, model)
     _check_same_loss(estimator, model)
     _check_target_fits(model, encoded)
+    if isinstance(encoded.target_encoder, Target):
+        check_metrics(encoded.target_encoder.formats(), model)
     inputs.check_model_inputs(model, encoded.X)
     inputs.check_batches(model, encoded.X, batch_size)
 

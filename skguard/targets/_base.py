@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from skguard.exceptions import InputValueError
+from skguard.targets._metric_checks import TargetFormat
 from skguard.targets._outputs import ModelOutput
 
 __all__ = ["Target", "shape_of_samples"]
@@ -87,6 +88,10 @@ class Target(BaseEstimator, TransformerMixin):
     def inverse_transform(self, outputs: Any, return_proba: bool = False) -> Any:
         """Return predictions, or probabilities, for the outputs of a model."""
         raise NotImplementedError
+
+    def formats(self) -> list[TargetFormat | None]:
+        """Return the form of y for each output of the model; None where it is unknown."""
+        return [None]
 
     @property
     def keeps_y(self) -> bool:

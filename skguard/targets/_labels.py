@@ -21,6 +21,7 @@ from skguard.targets._classes import (
     weights_of,
 )
 from skguard.targets._losses import Outputs
+from skguard.targets._metric_checks import TargetFormat
 from skguard.targets._outputs import ModelOutput
 
 __all__ = ["Labels"]
@@ -231,6 +232,10 @@ class Labels(Target):
                 "y has samples with no class or with several, but every sample of the y in fit, or "
                 'of the first batch, has one. Pass target="multilabel" if several are possible.'
             )
+
+    def formats(self) -> list[TargetFormat | None]:
+        """Return the form of y for the output of the model."""
+        return [self._head.format]
 
     @property
     def keeps_y(self) -> bool:

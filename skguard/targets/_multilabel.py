@@ -18,6 +18,7 @@ from skguard.targets._classes import (
 )
 from skguard.targets._labels import Labels
 from skguard.targets._losses import Outputs, Takes
+from skguard.targets._metric_checks import TargetFormat
 from skguard.targets._outputs import ModelOutput
 
 __all__ = ["MultiLabel"]
@@ -106,6 +107,12 @@ class MultiLabel(Target):
                 'target=MultiLabel(outputs="logits"), of skguard.targets.'
             )
         return bound
+
+    def formats(self) -> list[TargetFormat | None]:
+        """Return the form of y for the output of the model."""
+        form, advice = "0 and 1 in one column per label", 'Pass "binary_accuracy".'
+        takes = (Takes.ELEMENTS,)
+        return [TargetFormat(form, takes, self._meaning, self.n_classes_, advice=advice)]
 
     @property
     def keeps_y(self) -> bool:
