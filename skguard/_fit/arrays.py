@@ -19,17 +19,19 @@ from sklearn.utils.validation import check_array, check_consistent_length, valid
 from skguard import _engine as engine
 from skguard._fit import unequal
 from skguard._fit.text import as_text, holds_text
-from skguard.exceptions import InputTypeError
+from skguard.exceptions import InputTypeError, InputValueError
 
 __all__ = [
     "Encoded",
     "Samples",
     "check_features",
     "check_is_not_dict",
+    "check_same_names",
     "check_sample_shape",
     "check_target",
     "check_weights",
     "dtype_of",
+    "names_of_columns",
     "shape_of",
 ]
 
@@ -348,6 +350,40 @@ def check_is_not_dict(name: str, data: Any, advice: str) -> None:
             f"{name} is a {type(data).__name__} of {', '.join(map(repr, data)) or 'nothing'}. Pass "
             f"one array or dataframe. {advice}"
         )
+
+
+def names_of_columns(y: Any) -> list[str] | None:
+    """Return the names of the columns of a dataframe that has several, else None.
+
+    As for X in scikit-learn, only if all of them are strings.
+    """
+    names = list(getattr(y, "columns", ()))
+    return names if len(names) > 1 and all(isinstance(name, str) for name in names) else None
+
+
+def check_same_names(estimator: Any, fitted: list[str] | None, given: list[str] | None) -> None:
+    """Raise if the columns of y are others than in ``fit``, or in another order.
+
+    Raises
+    ------
+    InputValueError
+    """
+    if fitted is None or given is None or fitted == given:
+        return
+    name = type(estimator).__name__
+    problems = [
+        f"{kind}: {', '.join(map(repr, names[:5]))}{', ...' if len(names) > 5 else ''}"
+        for kind, names in (
+            ("unseen at fit time", [column for column in given if column not in fitted]),
+            ("seen at fit time, yet now missing", [c for c in fitted if c not in given]),
+        )
+        if names
+    ]
+    detail = "; ".join(problems) or "they are in another order"
+    raise InputValueError(
+        f"The names of the columns of y should match those that {name} was fitted with: {detail}. "
+        f"Pass y[{fitted[:10]!r}{'...' if len(fitted) > 10 else ''}]."
+    )
 
 
 def _check_one_type(name: str, y: np.ndarray) -> None:

@@ -238,7 +238,7 @@ def fit_once(draft: Any, call: FitCall, prepared: _Prepared, seed: int | None) -
     draft.model_ = draft._model_to_train(seed)
     with input_errors():
         draft._ensure_compiled_model()
-        checks.check_loss(draft.model_)
+        checks.check_loss(draft.model_, draft.target_encoder_)
         encoded = data.encoded_by(draft.feature_encoder_, draft.target_encoder_)
         if state is None:
             with seeding.seeded(seed):  # a model may create its variables when it is called
