@@ -19,7 +19,7 @@ from sklearn.utils.validation import check_array, check_consistent_length, valid
 from skguard import _engine as engine
 from skguard._fit import unequal
 from skguard._fit.text import as_text, holds_text
-from skguard.exceptions import InputTypeError, InputValueError
+from skguard.exceptions import InputError, InputTypeError, InputValueError
 
 __all__ = [
     "Encoded",
@@ -86,6 +86,8 @@ class Encoded:
     sample_weight : ndarray of shape (n_samples,) or (n_samples, n_steps, ...), or None
     validation_data : tuple of (X, y, sample_weight), dataset or None
     feature_encoder, target_encoder : transformer
+    errors : list of InputError
+        Raised by `target_encoder` for batches, while the model was trained.
     """
 
     X: Any
@@ -94,6 +96,7 @@ class Encoded:
     validation_data: Any
     feature_encoder: Any
     target_encoder: Any
+    errors: list[InputError] = dataclasses.field(default_factory=list)
 
 
 def check_features(

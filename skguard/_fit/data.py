@@ -18,7 +18,7 @@ from skguard._fit.scales import warn_of_other_scale
 from skguard._fit.settings import FitSettings
 from skguard._suggestions import did_you_mean
 from skguard._warnings import warn
-from skguard.exceptions import InputValueError, UnusedParameterWarning
+from skguard.exceptions import InputError, InputValueError, UnusedParameterWarning
 from skguard.targets._base import Target
 
 __all__ = ["FitData", "FitInput", "divide", "prepare"]
@@ -86,9 +86,10 @@ class FitData:
         def encode_y(samples: Samples) -> Any:
             return None if samples.y is None else target_encoder.transform(samples.y)
 
+        errors: list[InputError] = []
         held = self.validation_dataset
         if is_batched(held):
-            held = batches.encoded(held, target_encoder)
+            held = batches.encoded(held, target_encoder, errors=errors)
         if done is not None and same_features:
             X = done.X
         else:
@@ -100,7 +101,8 @@ class FitData:
             else:
                 X_held = feature_encoder.transform(self.validation.X)
             held = X_held, encode_y(self.validation), self.validation.sample_weight
-        return Encoded(X, y, self.training.sample_weight, held, feature_encoder, target_encoder)
+        weights = self.training.sample_weight
+        return Encoded(X, y, weights, held, feature_encoder, target_encoder, errors)
 
 
 def prepare(

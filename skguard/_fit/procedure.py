@@ -34,6 +34,7 @@ from skguard._parameters import copies
 from skguard._repairs import forks, seeding
 from skguard._repairs.logs import without_retracing_advice
 from skguard._warnings import warn
+from skguard.exceptions import InputError
 
 __all__ = ["FitCall", "fit", "fit_once", "fit_session", "initialize"]
 
@@ -344,6 +345,7 @@ def _train(
     checks.remember_trained(model)
     of_these_epochs = seeding.derive(seed, settings.initial_epoch)
     with (
+        _errors_of_batches(encoded),
         seeding.seeded(of_these_epochs),
         copies.first_metric_names(),
         without_retracing_advice(),
@@ -369,6 +371,19 @@ def _train(
                 "callbacks": callbacks.ordered(trained),
             },
         )
+
+
+@contextlib.contextmanager
+def _errors_of_batches(encoded: Encoded) -> Iterator[None]:
+    """Raise the error about the targets of a batch in place of TensorFlow's error about it."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        if encoded.errors:
+            raise encoded.errors[0] from error
+        raise
 
 
 def _warn_if_not_trained(settings: FitSettings, history: History, run: engine.TrainingRun) -> None:

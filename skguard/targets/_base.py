@@ -106,6 +106,15 @@ class Target(BaseEstimator, TransformerMixin):
         """Return a score; None to leave it to the estimator's ``scorer``."""
         return None
 
+    @property
+    def has_decision(self) -> bool:
+        """Whether outputs are scores around 0.0 per sample: logits or margins."""
+        return False
+
+    def decision(self, outputs: np.ndarray) -> np.ndarray:
+        """Return outputs as ``decision_function`` does, if `has_decision`."""
+        raise NotImplementedError
+
     def get_metadata(self) -> dict[str, Any]:
         """Return what becomes attributes of the estimator, and ``meta`` of model functions."""
         classes = {"classes_": self.classes_, "n_classes_": self.n_classes_}

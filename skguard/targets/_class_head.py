@@ -111,6 +111,15 @@ class ClassHead:
             return outputs
         return _normalized(outputs[..., : self.n_classes])
 
+    def decision(self, outputs: np.ndarray) -> np.ndarray:
+        """Return one score for the second of two classes, or one score per class."""
+        outputs = self._with_units(outputs)
+        if self.has_one_unit:
+            return outputs[..., 0]
+        if self.n_classes == 2:
+            return outputs[..., 1] - outputs[..., 0]
+        return outputs[..., : self.n_classes]
+
     def _from_logits(self, outputs: np.ndarray) -> np.ndarray:
         if self.has_one_unit:
             return np.concatenate(

@@ -208,6 +208,15 @@ class Labels(Target):
         return np.eye(self.n_classes_, dtype=int)[numbers]
 
     @property
+    def has_decision(self) -> bool:
+        """Whether outputs are logits or margins, with one label per sample."""
+        return not self._steps and self._head.meaning in (Outputs.LOGITS, Outputs.MARGINS)
+
+    def decision(self, outputs: np.ndarray) -> np.ndarray:
+        """Return logits or margins, of shape (n_samples,) or (n_samples, n_classes)."""
+        return self._head.decision(outputs)
+
+    @property
     def has_all_classes(self) -> bool:
         """Whether the classes do not depend on which samples were seen."""
         return self._has_columns or self.classes is not None

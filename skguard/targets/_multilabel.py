@@ -147,6 +147,16 @@ class MultiLabel(Target):
             )
         return outputs.clip(0, 1)
 
+    @property
+    def has_decision(self) -> bool:
+        """Whether outputs are logits or margins."""
+        is_plain = len(self._sample_shape) == 1
+        return is_plain and self._meaning in (Outputs.LOGITS, Outputs.MARGINS)
+
+    def decision(self, outputs: np.ndarray) -> np.ndarray:
+        """Return logits or margins, of shape (n_samples, n_classes)."""
+        return outputs.reshape(len(outputs), *self._sample_shape)
+
     def score(
         self, y: np.ndarray, predicted: np.ndarray, sample_weight: Any = None
     ) -> float | None:
