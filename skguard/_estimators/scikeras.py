@@ -101,6 +101,7 @@ class ScikerasAdapter(BaseWrapper, _NewTags):
         self, X: Any = None, y: Any = None, reset: bool = False, y_numeric: bool = False
     ) -> tuple[Any, Any]:
         if X is not None or reset:
+            arrays.check_is_not_list_of_inputs(X, y)
             X = self._check_features(X, reset)
         if y is not None or (reset and isinstance(self, ClassifierMixin | RegressorMixin)):
             self._check_target_names(y, reset)

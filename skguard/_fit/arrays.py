@@ -26,6 +26,7 @@ __all__ = [
     "Samples",
     "check_features",
     "check_is_not_dict",
+    "check_is_not_list_of_inputs",
     "check_same_names",
     "check_sample_shape",
     "check_target",
@@ -99,6 +100,30 @@ class Encoded:
     errors: list[InputError] = dataclasses.field(default_factory=list)
 
 
+_ADVICE_ON_INPUTS = (
+    "For a model of several inputs, join their columns, and say which are for which input: "
+    'inputs={"left": [0, 1], "right": [2]}, or a list in the order of the inputs. For other shapes '
+    "than columns, override feature_encoder to divide X."
+)
+
+
+def check_is_not_list_of_inputs(X: Any, y: Any) -> None:
+    """Raise if X is a list with one array per input, as ``keras.Model.fit`` takes one.
+
+    Raises
+    ------
+    InputTypeError
+    """
+    if not isinstance(X, list | tuple) or y is None or not hasattr(y, "__len__"):
+        return
+    shapes = [getattr(array, "shape", ()) for array in X]
+    if len(X) != len(y) and len(X) > 0 and all(shape[:1] == (len(y),) for shape in shapes):
+        raise InputTypeError(
+            f"X is a {type(X).__name__} of {len(X)} arrays of {len(y)} samples each. Pass one "
+            f"array or dataframe. {_ADVICE_ON_INPUTS}"
+        )
+
+
 def check_features(
     estimator: Any,
     X: Any,
@@ -140,7 +165,7 @@ def check_features(
         If X is empty, has values that are infinite or too large for Keras's float type, or has
         other features than the data that the estimator was fitted on. NaN is accepted.
     """
-    check_is_not_dict("X", X, "Override feature_encoder to divide it into one array per input.")
+    check_is_not_dict("X", X, _ADVICE_ON_INPUTS)
     checked = None
     if keep_text and holds_text(X):
         checked = _check_text(estimator, X, reset)
