@@ -86,7 +86,11 @@ NEVER_USED = {
         "callbacks=None has none. Pass callbacks=keras.callbacks.EarlyStopping too",
     ),
     "empty_callbacks": (build_a, {"callbacks": [], "callbacks__patience": 3}, "has none. Pass"),
-    "no_metrics_by_argument": (build_a, {"metrics__threshold": 0.1}, "Pass metrics=keras.metrics.Binary"),
+    "no_metrics_by_argument": (
+        build_a,
+        {"metrics__threshold": 0.1},
+        "Pass metrics=keras.metrics.Binary",
+    ),
     "callback_instance": (
         build_a,
         {"callbacks": keras.callbacks.EarlyStopping("loss"), "callbacks__patience": 3},
