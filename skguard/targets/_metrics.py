@@ -15,7 +15,7 @@ __all__ = ["METRICS", "MetricFormat", "Reads", "metric_format_of"]
 
 
 class Reads(enum.Enum):
-    """What a metric reads in the outputs of a model."""
+    """Values that a metric reads in the outputs of a model."""
 
     LARGEST = "the largest output"
     """Whatever the scale of the outputs."""
