@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from scikeras.wrappers import KerasClassifier
+from sklearn.utils.metaestimators import available_if
 
 from skguard._estimators.base import GuardedKerasBase
 from skguard._estimators.documentation import (
@@ -17,8 +18,15 @@ from skguard._estimators.documentation import (
 from skguard._fit.data import FitInput
 from skguard._parameters.given import DEFAULT_OPTIMIZER
 from skguard.exceptions import InputValueError
+from skguard.targets._base import Target
 
 __all__ = ["GuardedKerasClassifier"]
+
+
+def _has_decision(estimator: Any) -> bool:
+    """Return whether the outputs of a fitted model are logits or margins."""
+    target = getattr(estimator, "target_encoder_", None)
+    return isinstance(target, Target) and target.has_decision
 
 
 @documented(attributes=CLASSIFIER_ATTRIBUTES, methods=CLASSIFIER_METHODS)
@@ -181,6 +189,29 @@ class GuardedKerasClassifier(GuardedKerasBase, KerasClassifier):
             # Encoders of scikeras drop the axis of the samples if there is one sample only.
             probabilities = probabilities.reshape(len(outputs), -1)
         return probabilities
+
+    @available_if(_has_decision)  # type: ignore[untyped-decorator]
+    def decision_function(self, X: Any, **kwargs: Any) -> np.ndarray:
+        """Return the logits or margins that the model has as outputs.
+
+        Available only for a fitted model whose outputs are one of these for each sample.
+
+        Parameters
+        ----------
+        X : array-like, dataset or generator
+            As for ``predict``.
+        **kwargs : object
+            Arguments of ``keras.Model.predict``.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_classes)
+            Of two classes, the score of the second: the output of one unit, or the difference of
+            two.
+        """
+        outputs = self._predict_raw(X, **kwargs)
+        decision: np.ndarray = self.target_encoder_.decision(outputs)
+        return decision
 
 
 def _same_labels(known: np.ndarray | None, announced: Any) -> bool:

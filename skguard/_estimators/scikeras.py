@@ -101,8 +101,10 @@ class ScikerasAdapter(BaseWrapper, _NewTags):
         self, X: Any = None, y: Any = None, reset: bool = False, y_numeric: bool = False
     ) -> tuple[Any, Any]:
         if X is not None or reset:
+            arrays.check_is_not_list_of_inputs(X, y)
             X = self._check_features(X, reset)
         if y is not None or (reset and isinstance(self, ClassifierMixin | RegressorMixin)):
+            self._check_target_names(y, reset)
             y = self._as_heads(y)
             y = arrays.check_target(
                 self,
@@ -120,6 +122,16 @@ class ScikerasAdapter(BaseWrapper, _NewTags):
                     f"{self.y_ndim_}."
                 )
         return X, y
+
+    def _check_target_names(self, y: Any, reset: bool) -> None:
+        """Set or check the names of the columns of y, unless these are found by name."""
+        if isinstance(heads_of(self.target), Mapping):
+            return
+        names = arrays.names_of_columns(y)
+        if reset:
+            self._target_names = names
+        else:
+            arrays.check_same_names(self, getattr(self, "_target_names", None), names)
 
     def _check_features(self, X: Any, reset: bool) -> Any:
         """Validate X, of which the model decides whether it is text, and which axes are free."""
@@ -167,9 +179,11 @@ class ScikerasAdapter(BaseWrapper, _NewTags):
         the outputs of the model.
         """
         is_classifier = isinstance(self, ClassifierMixin)
-        if self.target is None and not (is_classifier or isinstance(self, RegressorMixin)):
+        is_regressor = isinstance(self, RegressorMixin)
+        if self.target is None and not (is_classifier or is_regressor):
             return super().target_encoder
-        return TargetChooser(self.target, is_classifier, getattr(self, "classes_", None))
+        classes = getattr(self, "classes_", None)
+        return TargetChooser(self.target, is_classifier, classes, is_regressor)
 
     def _check_model_param(self) -> Callable[..., keras.Model]:
         checks.check_model_parameter(self)
@@ -417,4 +431,4 @@ def _from_name(value: Any, get: Callable[[str], Any]) -> Any:
 def _metric(name: str) -> Any:
     # These mean another function for each loss, which Keras chooses when it compiles.
     chosen_by_keras = ("acc", "accuracy", "ce", "crossentropy")
-    return name if name in chosen_by_keras else keras.metrics.get(name)
+    return name if name.lower() in chosen_by_keras else keras.metrics.get(name)

@@ -19,17 +19,20 @@ from sklearn.utils.validation import check_array, check_consistent_length, valid
 from skguard import _engine as engine
 from skguard._fit import unequal
 from skguard._fit.text import as_text, holds_text
-from skguard.exceptions import InputTypeError
+from skguard.exceptions import InputError, InputTypeError, InputValueError
 
 __all__ = [
     "Encoded",
     "Samples",
     "check_features",
     "check_is_not_dict",
+    "check_is_not_list_of_inputs",
+    "check_same_names",
     "check_sample_shape",
     "check_target",
     "check_weights",
     "dtype_of",
+    "names_of_columns",
     "shape_of",
 ]
 
@@ -84,6 +87,8 @@ class Encoded:
     sample_weight : ndarray of shape (n_samples,) or (n_samples, n_steps, ...), or None
     validation_data : tuple of (X, y, sample_weight), dataset or None
     feature_encoder, target_encoder : transformer
+    errors : list of InputError
+        Raised by `target_encoder` for batches, while the model was trained.
     """
 
     X: Any
@@ -92,6 +97,31 @@ class Encoded:
     validation_data: Any
     feature_encoder: Any
     target_encoder: Any
+    errors: list[InputError] = dataclasses.field(default_factory=list)
+
+
+_ADVICE_ON_INPUTS = (
+    "For a model of several inputs, join their columns, and say which are for which input: "
+    'inputs={"left": [0, 1], "right": [2]}, or a list in the order of the inputs. For other shapes '
+    "than columns, override feature_encoder to divide X."
+)
+
+
+def check_is_not_list_of_inputs(X: Any, y: Any) -> None:
+    """Raise if X is a list with one array per input, as ``keras.Model.fit`` takes one.
+
+    Raises
+    ------
+    InputTypeError
+    """
+    if not isinstance(X, list | tuple) or y is None or not hasattr(y, "__len__"):
+        return
+    shapes = [getattr(array, "shape", ()) for array in X]
+    if len(X) != len(y) and len(X) > 0 and all(shape[:1] == (len(y),) for shape in shapes):
+        raise InputTypeError(
+            f"X is a {type(X).__name__} of {len(X)} arrays of {len(y)} samples each. Pass one "
+            f"array or dataframe. {_ADVICE_ON_INPUTS}"
+        )
 
 
 def check_features(
@@ -135,7 +165,7 @@ def check_features(
         If X is empty, has values that are infinite or too large for Keras's float type, or has
         other features than the data that the estimator was fitted on. NaN is accepted.
     """
-    check_is_not_dict("X", X, "Override feature_encoder to divide it into one array per input.")
+    check_is_not_dict("X", X, _ADVICE_ON_INPUTS)
     checked = None
     if keep_text and holds_text(X):
         checked = _check_text(estimator, X, reset)
@@ -348,6 +378,40 @@ def check_is_not_dict(name: str, data: Any, advice: str) -> None:
             f"{name} is a {type(data).__name__} of {', '.join(map(repr, data)) or 'nothing'}. Pass "
             f"one array or dataframe. {advice}"
         )
+
+
+def names_of_columns(y: Any) -> list[str] | None:
+    """Return the names of the columns of a dataframe that has several, else None.
+
+    As for X in scikit-learn, only if all of them are strings.
+    """
+    names = list(getattr(y, "columns", ()))
+    return names if len(names) > 1 and all(isinstance(name, str) for name in names) else None
+
+
+def check_same_names(estimator: Any, fitted: list[str] | None, given: list[str] | None) -> None:
+    """Raise if the columns of y are others than in ``fit``, or in another order.
+
+    Raises
+    ------
+    InputValueError
+    """
+    if fitted is None or given is None or fitted == given:
+        return
+    name = type(estimator).__name__
+    problems = [
+        f"{kind}: {', '.join(map(repr, names[:5]))}{', ...' if len(names) > 5 else ''}"
+        for kind, names in (
+            ("unseen at fit time", [column for column in given if column not in fitted]),
+            ("seen at fit time, yet now missing", [c for c in fitted if c not in given]),
+        )
+        if names
+    ]
+    detail = "; ".join(problems) or "they are in another order"
+    raise InputValueError(
+        f"The names of the columns of y should match those that {name} was fitted with: {detail}. "
+        f"Pass y[{fitted[:10]!r}{'...' if len(fitted) > 10 else ''}]."
+    )
 
 
 def _check_one_type(name: str, y: np.ndarray) -> None:

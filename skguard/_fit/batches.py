@@ -18,9 +18,10 @@ from sklearn.preprocessing import FunctionTransformer
 from skguard import _engine as engine
 from skguard._fit import arrays
 from skguard._fit.arrays import Encoded, Samples
+from skguard._fit.attempts import input_errors
 from skguard._fit.batched import is_batched, is_generator, is_tf_dataset
 from skguard._fit.settings import FitSettings
-from skguard.exceptions import InputTypeError, InputValueError
+from skguard.exceptions import InputError, InputTypeError, InputValueError
 from skguard.targets._base import Target
 
 __all__ = [
@@ -81,10 +82,13 @@ class _Encode:
     ----------
     target : transformer
     class_weight : dict or None
+    errors : list of InputError
+        Filled with what is raised, which TensorFlow replaces by an error of its own.
     """
 
     target: Any
     class_weight: Mapping[Any, float] | None = None
+    errors: list[InputError] = dataclasses.field(default_factory=list)
 
     def __call__(self, item: Any) -> tuple[Any, ...]:
         batch = Batch.of(item)
@@ -92,6 +96,14 @@ class _Encode:
         return (batch.x, y) if weight is None else (batch.x, y, weight)
 
     def of_targets(self, y: np.ndarray, weight: Any = None) -> tuple[Any, Any]:
+        try:
+            with input_errors():
+                return self._encoded(y, weight)
+        except InputError as error:
+            self.errors.append(error)
+            raise
+
+    def _encoded(self, y: np.ndarray, weight: Any) -> tuple[Any, Any]:
         if self.class_weight is not None:
             labels = self.target.labels(y)
             weights = [self.class_weight.get(label, 1.0) for label in labels.ravel().tolist()]
@@ -128,7 +140,9 @@ class _EncodedPyDataset(keras.utils.PyDataset):
         self._inner.on_epoch_end()
 
 
-def encoded(X: Any, target: Any, class_weight: Any = None) -> Any:
+def encoded(
+    X: Any, target: Any, class_weight: Any = None, errors: list[InputError] | None = None
+) -> Any:
     """Return batched data of which the targets are encoded.
 
     Parameters
@@ -136,10 +150,12 @@ def encoded(X: Any, target: Any, class_weight: Any = None) -> Any:
     X : dataset or generator
     target : transformer
     class_weight : dict or None
+    errors : list of InputError, default=None
+        Filled with errors about the targets.
     """
     if class_weight is None and _keeps(target):
         return X
-    encode = _Encode(target, class_weight)
+    encode = _Encode(target, class_weight, [] if errors is None else errors)
     if isinstance(X, keras.utils.PyDataset):
         return _EncodedPyDataset(X, encode)
     if is_tf_dataset(X):
@@ -204,13 +220,14 @@ class BatchedData:
     def encoded_by(self, feature_encoder: Any, target_encoder: Any) -> Encoded:
         """Return the data as Keras reads it: see `FitData.encoded_by`."""
         held = self.validation_dataset
+        errors: list[InputError] = []
         if held is not None:
-            held = encoded(held, target_encoder)
+            held = encoded(held, target_encoder, errors=errors)
         elif self.validation is not None:
             v = self.validation
             held = feature_encoder.transform(v.X), target_encoder.transform(v.y), v.sample_weight
-        X = encoded(self.X, target_encoder, self.class_weight)
-        return Encoded(X, None, None, held, feature_encoder, target_encoder)
+        X = encoded(self.X, target_encoder, self.class_weight, errors)
+        return Encoded(X, None, None, held, feature_encoder, target_encoder, errors)
 
 
 def prepare_batched(draft: Any, given: Any, settings: FitSettings) -> BatchedData:

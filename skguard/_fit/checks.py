@@ -26,8 +26,10 @@ from skguard.callbacks._traits import monitored_metric, traits_of
 from skguard.exceptions import InputTypeError, InputValueError
 from skguard.targets._base import Target
 from skguard.targets._heads import Heads
+from skguard.targets._metric_checks import check_metrics
 from skguard.targets._outputs import check_encoded, outputs_of
 from skguard.targets._transformed import Transformed
+from skguard.targets._values import Quantiles
 
 __all__ = [
     "check_built_model",
@@ -155,12 +157,20 @@ def check_compiled_model(
     _check_number_of_outputs(estimator, model)
     _check_same_loss(estimator, model)
     _check_target_fits(model, encoded)
+    if isinstance(encoded.target_encoder, Target):
+        check_metrics(encoded.target_encoder.formats(), model)
     inputs.check_model_inputs(model, encoded.X)
     inputs.check_batches(model, encoded.X, batch_size)
 
 
-def check_loss(model: keras.Model) -> None:
+def check_loss(model: keras.Model, target: Any = None) -> None:
     """Raise if nothing says what a model is to minimize.
+
+    Parameters
+    ----------
+    model : keras.Model
+    target : object
+        Encoder of y.
 
     Raises
     ------
@@ -173,6 +183,11 @@ def check_loss(model: keras.Model) -> None:
         loss = next((part for part in loss if part is not None), None)
     if loss is not None or _has_custom_loss(model):
         return
+    if isinstance(target, Quantiles):
+        raise InputValueError(
+            "You must provide a loss, or say which quantiles the units are: "
+            "target=Quantiles([0.1, 0.5, 0.9]), of skguard.targets, has the loss that they need."
+        )
     raise InputValueError(
         "You must provide a loss or a compiled model: loss=None and the model was not compiled "
         'with one. Pass loss=, such as "mse" or "sparse_categorical_crossentropy", or compile '

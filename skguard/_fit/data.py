@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,9 @@ from skguard._fit.batched import is_batched
 from skguard._fit.batches import BatchedData
 from skguard._fit.scales import warn_of_other_scale
 from skguard._fit.settings import FitSettings
-from skguard.exceptions import InputValueError
+from skguard._suggestions import did_you_mean
+from skguard._warnings import warn
+from skguard.exceptions import InputError, InputValueError, UnusedParameterWarning
 from skguard.targets._base import Target
 
 __all__ = ["FitData", "FitInput", "divide", "prepare"]
@@ -83,9 +86,10 @@ class FitData:
         def encode_y(samples: Samples) -> Any:
             return None if samples.y is None else target_encoder.transform(samples.y)
 
+        errors: list[InputError] = []
         held = self.validation_dataset
         if is_batched(held):
-            held = batches.encoded(held, target_encoder)
+            held = batches.encoded(held, target_encoder, errors=errors)
         if done is not None and same_features:
             X = done.X
         else:
@@ -97,7 +101,8 @@ class FitData:
             else:
                 X_held = feature_encoder.transform(self.validation.X)
             held = X_held, encode_y(self.validation), self.validation.sample_weight
-        return Encoded(X, y, self.training.sample_weight, held, feature_encoder, target_encoder)
+        weights = self.training.sample_weight
+        return Encoded(X, y, weights, held, feature_encoder, target_encoder, errors)
 
 
 def prepare(
@@ -183,12 +188,35 @@ def _weighted_by_class(draft: Any, training: Samples, class_weight: Any) -> Samp
         if labels is None:
             weights = compute_sample_weight(class_weight, training.y)
         else:
+            _check_class_weight(draft, class_weight, labels)
             weights = compute_sample_weight(class_weight, labels.ravel()).reshape(labels.shape)
         if training.sample_weight is not None:
             weights = _product(weights, training.sample_weight)
         weights = arrays.check_weights(weights, training.y, per_step=True)
         training = dataclasses.replace(training, sample_weight=weights)
     return training.take(training.weighted_indices())
+
+
+def _check_class_weight(draft: Any, class_weight: Any, labels: np.ndarray) -> None:
+    """Raise if a label of the weights is a misspelt one, and warn of one that y does not have."""
+    if not isinstance(class_weight, Mapping):
+        return
+    classes = getattr(getattr(draft, "target_encoder_", None), "classes_", None)
+    known = np.unique(labels).tolist() if classes is None else np.asarray(classes).tolist()
+    unknown = [label for label in class_weight if label not in known]
+    if not unknown:
+        return
+    message = (
+        f"class_weight has the label {unknown[0]!r}, which is not among the classes {known}."
+        f"{did_you_mean(str(unknown[0]), [str(label) for label in known])}"
+    )
+    if any(label not in class_weight for label in known):
+        raise InputValueError(message)
+    warn(
+        f"{message} It has no effect. If y is one fold of a search, pass all labels: "
+        "fit(..., classes=[...]).",
+        UnusedParameterWarning,
+    )
 
 
 def _product(one: np.ndarray, other: np.ndarray) -> np.ndarray:

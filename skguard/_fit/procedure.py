@@ -34,6 +34,7 @@ from skguard._parameters import copies
 from skguard._repairs import forks, seeding
 from skguard._repairs.logs import without_retracing_advice
 from skguard._warnings import warn
+from skguard.exceptions import InputError
 
 __all__ = ["FitCall", "fit", "fit_once", "fit_session", "initialize"]
 
@@ -238,7 +239,7 @@ def fit_once(draft: Any, call: FitCall, prepared: _Prepared, seed: int | None) -
     draft.model_ = draft._model_to_train(seed)
     with input_errors():
         draft._ensure_compiled_model()
-        checks.check_loss(draft.model_)
+        checks.check_loss(draft.model_, draft.target_encoder_)
         encoded = data.encoded_by(draft.feature_encoder_, draft.target_encoder_)
         if state is None:
             with seeding.seeded(seed):  # a model may create its variables when it is called
@@ -344,6 +345,7 @@ def _train(
     checks.remember_trained(model)
     of_these_epochs = seeding.derive(seed, settings.initial_epoch)
     with (
+        _errors_of_batches(encoded),
         seeding.seeded(of_these_epochs),
         copies.first_metric_names(),
         without_retracing_advice(),
@@ -369,6 +371,19 @@ def _train(
                 "callbacks": callbacks.ordered(trained),
             },
         )
+
+
+@contextlib.contextmanager
+def _errors_of_batches(encoded: Encoded) -> Iterator[None]:
+    """Raise the error about the targets of a batch in place of TensorFlow's error about it."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        if encoded.errors:
+            raise encoded.errors[0] from error
+        raise
 
 
 def _warn_if_not_trained(settings: FitSettings, history: History, run: engine.TrainingRun) -> None:

@@ -129,7 +129,7 @@ def _full_name(key: str) -> str:
         if isinstance(keras.metrics.get(key), keras.metrics.Metric):
             return key  # scikeras turns auc into a_u_c
         name: str = metric_name(key)
-    except ValueError:  # a custom metric
+    except (TypeError, ValueError):  # a custom metric, or one with required arguments
         return key
     return name
 

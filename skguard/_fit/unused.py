@@ -27,6 +27,7 @@ from skguard._parameters.signatures import is_from_keras
 from skguard._repairs.compile_arguments import compile_arguments
 from skguard._warnings import warn
 from skguard.exceptions import InputValueError, UnusedParameterWarning
+from skguard.targets._base import Target
 
 __all__ = [
     "ModelParameters",
@@ -171,7 +172,8 @@ class ModelParameters:
         return ModelParameters({**ModelParameters.of(estimator).values, **self.values})
 
 
-_OF_MODELS = ("build_fn", "compile", "loss", "metrics", "model", "optimizer", "run_eagerly")
+_BEFORE_COMPILING = ("build_fn", "inputs", "model", "target")
+_OF_MODELS = (*_BEFORE_COMPILING, "compile", "loss", "metrics", "optimizer", "run_eagerly")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -187,6 +189,9 @@ class _Former:
 def _same(one: Any, other: Any) -> bool:
     if one is other:
         return True
+    if isinstance(one, Target) and type(one) is type(other):
+        params, others = one.get_params(deep=False), other.get_params(deep=False)
+        return all(_same(params[name], others[name]) for name in params)
     try:
         return bool(np.all(one == other))
     except (TypeError, ValueError):
@@ -202,7 +207,7 @@ def check_same_model(estimator: Any, built_with: ModelParameters) -> None:
     """
     changed = built_with.changed(estimator)
     if not estimator.model_.compiled:  # which happens later, with the current parameters
-        changed = {k: v for k, v in changed.items() if k.split("__")[0] in ("build_fn", "model")}
+        changed = {k: v for k, v in changed.items() if k.split("__")[0] in _BEFORE_COMPILING}
     if not changed:
         return
     now = ", ".join(f"{name}={value!r}" for name, (_, value) in changed.items())

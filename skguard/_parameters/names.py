@@ -268,7 +268,28 @@ def _check_are_taken(estimator: BaseWrapper, names: Iterable[str], *, lenient: b
 
 def _suggestion(estimator: BaseWrapper, name: str, known: set[str]) -> str:
     corrected = ask(_with_right_prefix(estimator, name))
-    return corrected or _of_callback(name) or did_you_mean(name, known)
+    return (
+        corrected
+        or _of_missing_holder(estimator, name)
+        or _of_callback(name)
+        or did_you_mean(name, known)
+    )
+
+
+def _of_missing_holder(estimator: BaseWrapper, name: str) -> str:
+    """Return the advice for an argument of callbacks or metrics where there are none, or empty."""
+    kind, _, argument = name.partition("__")
+    if kind not in ("callbacks", "metrics") or not argument:
+        return ""
+    if getattr(estimator, kind, None) not in (None, [], {}, ()):
+        return ""
+    classes = vars(getattr(keras, kind)).values()
+    owners = sorted(
+        c.__name__ for c in classes if inspect.isclass(c) and argument in signature_of(c).arguments
+    )
+    what = f"keras.{kind}.{owners[0]}" if owners else "a class that takes it"
+    given = getattr(estimator, kind, None)
+    return f" It is for objects in {kind}, and {kind}={given!r} has none. Pass {kind}={what} too."
 
 
 def _is_taken(estimator: BaseWrapper, name: str, *, lenient: bool) -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from skguard.exceptions import InputValueError
+from skguard.targets._metric_checks import TargetFormat
 from skguard.targets._outputs import ModelOutput
 
 __all__ = ["Target", "shape_of_samples"]
@@ -88,6 +89,10 @@ class Target(BaseEstimator, TransformerMixin):
         """Return predictions, or probabilities, for the outputs of a model."""
         raise NotImplementedError
 
+    def formats(self) -> list[TargetFormat | None]:
+        """Return the form of y for each output of the model; None where it is unknown."""
+        return [None]
+
     @property
     def keeps_y(self) -> bool:
         """Whether y is passed to the loss as it is."""
@@ -100,6 +105,15 @@ class Target(BaseEstimator, TransformerMixin):
     def score(self, y: np.ndarray, predicted: Any, sample_weight: Any = None) -> float | None:
         """Return a score; None to leave it to the estimator's ``scorer``."""
         return None
+
+    @property
+    def has_decision(self) -> bool:
+        """Whether outputs are scores around 0.0 per sample: logits or margins."""
+        return False
+
+    def decision(self, outputs: np.ndarray) -> np.ndarray:
+        """Return outputs as ``decision_function`` does, if `has_decision`."""
+        raise NotImplementedError
 
     def get_metadata(self) -> dict[str, Any]:
         """Return what becomes attributes of the estimator, and ``meta`` of model functions."""

@@ -37,6 +37,10 @@ WORDS: dict[str, Callable[[], Target]] = {
 """Words that may be passed as ``target``, and what they stand for."""
 
 
+_OF_NUMBERS = (Values, Quantiles, MeanAndDeviation)
+_OF_CLASSES = (Labels, MultiLabel, Ordinal)
+
+
 class TargetChooser(TransformerMixin, BaseEstimator):
     """Chooses a target when it is fitted.
 
@@ -48,12 +52,17 @@ class TargetChooser(TransformerMixin, BaseEstimator):
         Whether y holds classes if `target` is None, else numbers.
     classes : array-like or None
         All labels, if they were announced.
+    is_regressor : bool
+        Whether `target` must be of numbers.
     """
 
-    def __init__(self, target: Any, is_classifier: bool, classes: Any = None) -> None:
+    def __init__(
+        self, target: Any, is_classifier: bool, classes: Any = None, is_regressor: bool = False
+    ) -> None:
         self.target = target
         self.is_classifier = is_classifier
         self.classes = classes
+        self.is_regressor = is_regressor
 
     def fit(self, y: np.ndarray) -> Target:
         """Return the target that fits, fitted to y.
@@ -66,7 +75,9 @@ class TargetChooser(TransformerMixin, BaseEstimator):
             heads = self.target if isinstance(self.target, Heads) else Heads(self.target)
             return heads.fit(y, self._chosen)
         if self.target is not None:
-            return self._announced(self._chosen(self.target)).fit(y)
+            chosen = self._chosen(self.target)
+            self._check_kind(chosen)
+            return self._announced(chosen).fit(y)
         if not self.is_classifier:
             return Values().fit(y)
         if _may_be_multilabel(y):
@@ -86,6 +97,16 @@ class TargetChooser(TransformerMixin, BaseEstimator):
             return clone(spec)
         check_transformer(spec)
         return Transformed(spec)
+
+    def _check_kind(self, target: Target) -> None:
+        """Raise if a classifier has a target of numbers, or a regressor one of classes."""
+        if self.is_classifier and isinstance(target, _OF_NUMBERS):
+            kind, estimator = "numbers", "GuardedKerasRegressor"
+        elif self.is_regressor and isinstance(target, _OF_CLASSES):
+            kind, estimator = "classes", "GuardedKerasClassifier"
+        else:
+            return
+        raise InputValueError(f"target={self.target!r} is for {kind}. Use {estimator}.")
 
     def _announced(self, target: Target) -> Target:
         """Set the labels that were announced, unless the target has its own."""

@@ -11,6 +11,7 @@ from skguard._warnings import warn
 from skguard.exceptions import InputValueError
 from skguard.targets import _proof
 from skguard.targets._losses import LossFormat, Outputs, Takes
+from skguard.targets._metric_checks import TargetFormat
 from skguard.targets._outputs import NOT_PROBABILITIES, ModelOutput
 
 __all__ = ["ClassHead", "head_for", "meaning_of", "threshold_of"]
@@ -52,6 +53,13 @@ class ClassHead:
     def has_one_unit(self) -> bool:
         """Whether one unit stands for two classes."""
         return self.encoding in ("zero_one", "signed")
+
+    @property
+    def format(self) -> TargetFormat:
+        """The form that classes are encoded to, and the meaning of the output."""
+        form, takes, advice = _FORMATS[self.encoding]
+        units = 1 if self.has_one_unit else self.units
+        return TargetFormat(form, takes, self.meaning, units, self.is_flat, advice=advice)
 
     def encode(self, numbers: np.ndarray) -> np.ndarray:
         """Return class numbers of shape (n_samples, *steps) as the loss takes them."""
@@ -103,6 +111,15 @@ class ClassHead:
             return outputs
         return _normalized(outputs[..., : self.n_classes])
 
+    def decision(self, outputs: np.ndarray) -> np.ndarray:
+        """Return one score for the second of two classes, or one score per class."""
+        outputs = self._with_units(outputs)
+        if self.has_one_unit:
+            return outputs[..., 0]
+        if self.n_classes == 2:
+            return outputs[..., 1] - outputs[..., 0]
+        return outputs[..., : self.n_classes]
+
     def _from_logits(self, outputs: np.ndarray) -> np.ndarray:
         if self.has_one_unit:
             return np.concatenate(
@@ -127,6 +144,28 @@ class ClassHead:
                 f"{self.n_classes} classes on the last of {n_axes + 1} axes."
             )
         return outputs if outputs.dtype == np.float64 else outputs.astype(np.float32, copy=False)
+
+
+_FORMATS = {
+    "class_numbers": (
+        "class numbers",
+        (Takes.CLASS_NUMBERS,),
+        'Pass "accuracy", or use loss="categorical_crossentropy", with which y has one column per '
+        "class.",
+    ),
+    "one_hot": ("one column per class", (Takes.DISTRIBUTION, Takes.ELEMENTS), 'Pass "accuracy".'),
+    "zero_one": (
+        "0 and 1, for an output of one unit",
+        (Takes.ELEMENTS,),
+        'Pass "accuracy", or end the model with one unit per class.',
+    ),
+    "signed": (
+        "-1 and 1, for an output of one unit",
+        (Takes.ELEMENTS,),
+        'Score the validation set instead: scoring="accuracy".',
+    ),
+}
+"""Form, what metrics may take, and advice, by the encoding of classes."""
 
 
 def threshold_of(meaning: Outputs) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,6 +12,7 @@ from sklearn.metrics import accuracy_score, r2_score
 
 from skguard.exceptions import InputValueError
 from skguard.targets._base import Target
+from skguard.targets._metric_checks import TargetFormat
 from skguard.targets._outputs import ModelOutput
 
 __all__ = ["Heads", "as_columns", "head_specs"]
@@ -38,6 +40,7 @@ class Heads(Target):
         Number of heads.
     """
 
+    _names: list[str] | None = None  # of the outputs of the model
     _is_mapping = False  # whether the model returns a dict
 
     def __init__(self, heads: Any) -> None:
@@ -111,7 +114,17 @@ class Heads(Target):
         y : structured ndarray of shape (n_samples,)
         """
         encoded = [self._targets[name].transform(y[name]) for name in self._order]
-        return dict(zip(self._names, encoded, strict=True)) if self._is_mapping else encoded
+        return dict(zip(self._names or (), encoded, strict=True)) if self._is_mapping else encoded
+
+    def formats(self) -> list[TargetFormat | None]:
+        """Return the form of y for each output of the model."""
+        found = [self._targets[name].formats()[0] for name in self._order]
+        if self._names is None:
+            return [None] * len(found)
+        return [
+            None if format_ is None else dataclasses.replace(format_, name=name)
+            for name, format_ in zip(self._names, found, strict=True)
+        ]
 
     def labels(self, y: np.ndarray) -> np.ndarray | None:
         """Return the labels of the first head that has one per sample, for stratification."""
@@ -123,7 +136,7 @@ class Heads(Target):
 
     def _decoded(self, outputs: Any, return_proba: bool) -> dict[str, Any]:
         if isinstance(outputs, Mapping):
-            outputs = [outputs[name] for name in self._names]
+            outputs = [outputs[name] for name in self._names or ()]
         by_name = dict(zip(self._order, outputs, strict=True))
         return {
             name: target.inverse_transform(by_name[name], return_proba)

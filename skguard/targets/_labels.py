@@ -21,6 +21,7 @@ from skguard.targets._classes import (
     weights_of,
 )
 from skguard.targets._losses import Outputs
+from skguard.targets._metric_checks import TargetFormat
 from skguard.targets._outputs import ModelOutput
 
 __all__ = ["Labels"]
@@ -207,6 +208,15 @@ class Labels(Target):
         return np.eye(self.n_classes_, dtype=int)[numbers]
 
     @property
+    def has_decision(self) -> bool:
+        """Whether outputs are logits or margins, with one label per sample."""
+        return not self._steps and self._head.meaning in (Outputs.LOGITS, Outputs.MARGINS)
+
+    def decision(self, outputs: np.ndarray) -> np.ndarray:
+        """Return logits or margins, of shape (n_samples,) or (n_samples, n_classes)."""
+        return self._head.decision(outputs)
+
+    @property
     def has_all_classes(self) -> bool:
         """Whether the classes do not depend on which samples were seen."""
         return self._has_columns or self.classes is not None
@@ -231,6 +241,10 @@ class Labels(Target):
                 "y has samples with no class or with several, but every sample of the y in fit, or "
                 'of the first batch, has one. Pass target="multilabel" if several are possible.'
             )
+
+    def formats(self) -> list[TargetFormat | None]:
+        """Return the form of y for the output of the model."""
+        return [self._head.format]
 
     @property
     def keeps_y(self) -> bool:

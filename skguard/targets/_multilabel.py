@@ -18,6 +18,7 @@ from skguard.targets._classes import (
 )
 from skguard.targets._labels import Labels
 from skguard.targets._losses import Outputs, Takes
+from skguard.targets._metric_checks import TargetFormat
 from skguard.targets._outputs import ModelOutput
 
 __all__ = ["MultiLabel"]
@@ -107,6 +108,12 @@ class MultiLabel(Target):
             )
         return bound
 
+    def formats(self) -> list[TargetFormat | None]:
+        """Return the form of y for the output of the model."""
+        form, advice = "0 and 1 in one column per label", 'Pass "binary_accuracy".'
+        takes = (Takes.ELEMENTS,)
+        return [TargetFormat(form, takes, self._meaning, self.n_classes_, advice=advice)]
+
     @property
     def keeps_y(self) -> bool:
         """Whether y is passed to the loss as it is: always."""
@@ -139,6 +146,16 @@ class MultiLabel(Target):
                 "model with a sigmoid, or use predict."
             )
         return outputs.clip(0, 1)
+
+    @property
+    def has_decision(self) -> bool:
+        """Whether outputs are logits or margins."""
+        is_plain = len(self._sample_shape) == 1
+        return is_plain and self._meaning in (Outputs.LOGITS, Outputs.MARGINS)
+
+    def decision(self, outputs: np.ndarray) -> np.ndarray:
+        """Return logits or margins, of shape (n_samples, n_classes)."""
+        return outputs.reshape(len(outputs), *self._sample_shape)
 
     def score(
         self, y: np.ndarray, predicted: np.ndarray, sample_weight: Any = None

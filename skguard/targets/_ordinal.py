@@ -16,6 +16,7 @@ from skguard.targets._classes import (
     numbers_of,
 )
 from skguard.targets._losses import Outputs, Takes
+from skguard.targets._metric_checks import TargetFormat
 from skguard.targets._outputs import ModelOutput
 
 __all__ = ["Ordinal"]
@@ -118,6 +119,13 @@ class Ordinal(Target):
                 'with a sigmoid, or pass target=Ordinal(outputs="logits"), of skguard.targets.'
             )
         return bound
+
+    def formats(self) -> list[TargetFormat | None]:
+        """Return the form of y for the output of the model."""
+        form = "0 and 1 in one column per class but the highest: whether it is exceeded"
+        advice = 'Pass "binary_accuracy", or score the validation set: scoring="accuracy".'
+        takes = (Takes.ELEMENTS,)
+        return [TargetFormat(form, takes, self._meaning, self.n_outputs_, advice=advice)]
 
     def transform(self, y: np.ndarray) -> np.ndarray:
         """Return, for each class but the highest, whether y is above it.

@@ -11,9 +11,17 @@ from sklearn.preprocessing import FunctionTransformer
 
 from skguard.exceptions import InputTypeError, InputValueError
 from skguard.targets._base import Target
-from skguard.targets._outputs import ModelOutput
+from skguard.targets._outputs import ModelOutput, check_encoded
 
 __all__ = ["Transformed", "check_transformer"]
+
+
+_N_TRIED = 8  # samples
+_ADVICE = (
+    "inverse_transform, or decode, is called with the outputs of the model, not with classes. "
+    "For labels, leave out target, which encodes and decodes labels of any kind for every loss; or "
+    "pass (encode, decode), where decode takes the outputs."
+)
 
 
 class Transformed(Target):
@@ -48,6 +56,7 @@ class Transformed(Target):
         else:
             transformer = clone(self.transformer)
         self._sample_shape = tuple(y.shape[1:])
+        self._example = y[:_N_TRIED]
         self._needs_column = False
         try:
             transformer.fit(y)
@@ -77,7 +86,47 @@ class Transformed(Target):
         loss = outputs[0].loss
         rank = None if loss is None or loss.is_known else len(outputs[0].shape) + 1
         bound: Transformed = self._copy(_rank=rank)
+        bound._check_decoding(outputs[0])
         return bound
+
+    def _check_decoding(self, output: ModelOutput) -> None:
+        """Raise if outputs cannot be decoded, which would show only in ``predict``.
+
+        Outputs that are equal to the encoded y, if they have its shape, must become y; others are
+        only decoded.
+        """
+        given, encoded = self._example, self.transform(self._example)
+        shape = tuple(size for size in output.shape or () if size is not None)
+        if not isinstance(encoded, np.ndarray) or encoded.dtype.kind not in "biuf":
+            return
+        if shape != output.shape:
+            return
+        check_encoded(encoded, output)
+        outputs = np.full((len(given), *shape), 1 / (shape[-1] if shape else 1), np.float32)
+        is_same = outputs.size == encoded.size and shape[-1:] in (encoded.shape[1:], (1,))
+        if is_same:
+            outputs = encoded.reshape(outputs.shape).astype(np.float32)
+        try:
+            decoded = np.asarray(self.inverse_transform(outputs))
+        except Exception as error:
+            raise InputValueError(
+                f"{self._name} cannot decode outputs of the shape {shape} per sample: "
+                f"{type(error).__name__}: {error}. {_ADVICE}"
+            ) from error
+        if len(decoded) != len(given):
+            raise InputValueError(
+                f"{self._name} decodes outputs of {len(given)} samples, of the shape {shape} each, "
+                f"to {len(decoded)} values. {_ADVICE}"
+            )
+        if is_same and given.dtype.kind in "OUS" and not np.array_equal(decoded, given):
+            raise InputValueError(
+                f"{self._name} does not decode what it encodes: {given[0]!r} becomes "
+                f"{decoded[0]!r}. {_ADVICE}"
+            )
+
+    @property
+    def _name(self) -> str:
+        return f"target={self.transformer!r}"
 
     def transform(self, y: np.ndarray) -> Any:
         """Return y as the transformer encodes it."""

@@ -13,6 +13,7 @@ from skguard.exceptions import InputValueError
 from skguard.targets._base import Target
 from skguard.targets._class_head import meaning_of
 from skguard.targets._losses import Outputs, Takes
+from skguard.targets._metric_checks import TargetFormat
 from skguard.targets._outputs import ModelOutput
 from skguard.targets._supplied_losses import GaussianLoss, QuantileLoss
 
@@ -44,6 +45,7 @@ class Values(Target):
         self._activate: Callable[[np.ndarray], np.ndarray] | None = None
         self._rank: int | None = None
         self._is_free = False  # whether the output may have another number of steps
+        self._is_fraction = bool(y.min() >= 0 and y.max() <= 1)
         self.n_outputs_ = y.shape[1] if y.ndim > 1 else 1
         return self
 
@@ -66,6 +68,19 @@ class Values(Target):
     def keeps_y(self) -> bool:
         """Whether y is passed to the loss as it is."""
         return self._rank is None
+
+    def formats(self) -> list[TargetFormat | None]:
+        """Return the form of y for the output of the model."""
+        return [
+            TargetFormat(
+                "numbers",
+                (Takes.ELEMENTS, Takes.DISTRIBUTION),
+                Outputs.VALUES if self._activate is None else Outputs.LOGITS,
+                units=self.n_outputs_,
+                may_be_classes=self._is_fraction,
+                advice="Use GuardedKerasClassifier for classes.",
+            )
+        ]
 
     def transform(self, y: np.ndarray) -> np.ndarray:
         """Return y as it is, or with as many axes as the output.
@@ -218,6 +233,10 @@ class Quantiles(Target):
         _check_units(output, "Quantiles", None if self.levels is None else self.n_outputs_)
         return self
 
+    def formats(self) -> list[TargetFormat | None]:
+        """Return a form that no metric of Keras takes."""
+        return [_one_number_for("several units, one per quantile")]
+
     def transform(self, y: np.ndarray) -> np.ndarray:
         """Return y as one column, for the loss to compare with each unit."""
         return y.reshape(-1, 1)
@@ -302,6 +321,10 @@ class MeanAndDeviation(Target):
         bound: MeanAndDeviation = self._copy(_deviation=minimized)
         return bound
 
+    def formats(self) -> list[TargetFormat | None]:
+        """Return a form that no metric of Keras takes."""
+        return [_one_number_for("two units, a mean and a deviation")]
+
     def transform(self, y: np.ndarray) -> np.ndarray:
         """Return y as one column."""
         return y.reshape(-1, 1)
@@ -332,6 +355,16 @@ _TO_STD: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "log_std": np.exp,
     "log_variance": lambda x: np.exp(x / 2),
 }
+
+
+def _one_number_for(units: str) -> TargetFormat:
+    form = f"one number for {units}"
+    return TargetFormat(form, (), Outputs.VALUES, units=2, advice=_OTHER_METRIC)
+
+
+_OTHER_METRIC = (
+    "Pass a function of your own, or score the validation set: scoring=, and early_stopping=True."
+)
 
 
 def _check_numeric(name: str, y: np.ndarray) -> None:

@@ -213,3 +213,24 @@ def test_a_scorer_needs_a_validation_set_of_arrays(blobs):
     with pytest.raises(InputValueError, match="Pass X_val= and y_val= arrays"):
         estimator.fit(*blobs, X_val=dataset(*blobs))
     estimator.fit(dataset(*blobs), classes=[0, 1, 2], X_val=blobs[0], y_val=blobs[1])
+
+
+@pytest.mark.parametrize("kind", ["dataset", "sequence", "generator"])
+@pytest.mark.parametrize("engine", ["auto", "keras"])
+@pytest.mark.parametrize("where", ["training", "validation"])
+def test_an_unknown_label_in_a_later_batch_is_named_and_not_retried(kind, engine, where, blobs):
+    X, y = blobs
+    labels, wrong = TEXT[y], TEXT[y]
+    wrong[SIZE + 3] = "tip"
+    make = KINDS.get(kind, generator)
+    arguments = {"steps_per_epoch": 3} if kind == "generator" else {}
+    if where == "validation":
+        arguments |= {"validation_steps": 3} if kind == "generator" else {}
+        arguments["X_val"] = make(X, wrong)
+        wrong = labels
+    estimator = classifier(max_retries=2, engine=engine)
+    match = r"'tip'.*not in the classes \['low', 'mid', 'top'\]"
+    with pytest.raises(InputValueError, match=match) as caught:
+        estimator.fit(make(X, wrong), classes=TEXT, **arguments)
+    assert len(caught.value.attempts) == 1
+    estimator.fit(make(X, labels), classes=TEXT, steps_per_epoch=3)

@@ -201,3 +201,23 @@ def test_names_need_a_dataframe_and_samples_of_one_shape():
         estimator(NAMES).fit(FRAME.to_numpy(object), Y)
     with pytest.raises(InputError, match="inputs= selects columns of X, but X has samples of diff"):
         estimator([0, 1]).fit([[1.0, 2.0], [1.0]] * 6, Y)
+
+
+SEVERAL = {
+    "dict": lambda X: {"left": X[:, :2], "right": X[:, 2:]},
+    "list": lambda X: [X[:, :2], X[:, 2:]],
+    "tuple": lambda X: (X[:, :2], X[:, 2:]),
+    "list_of_one_shape": lambda X: [X, X],
+    "single": lambda X: [X],
+    "flat": lambda X: [X[:, 0], X[:, 1]],
+}
+
+
+@pytest.mark.parametrize("form", SEVERAL)
+@pytest.mark.parametrize("where", ["fit", "X_val"])
+def test_several_arrays_as_for_keras_name_the_parameter_inputs(form, where):
+    X = np.random.default_rng(0).normal(size=(20, 4))
+    given = SEVERAL[form](X)
+    arrays = {"X": given} if where == "fit" else {"X": X, "X_val": given, "y_val": X[:, 0]}
+    with pytest.raises(InputError, match=r"X is a .* Pass one array.*inputs=\{"):
+        make_regressor().fit(y=X[:, 0], **arrays)

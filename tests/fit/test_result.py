@@ -81,7 +81,16 @@ def test_learning_rates_are_a_metric():
 
 @pytest.mark.parametrize(
     "name",
-    ["loss", "mean_squared_error", "auc", "accuracy", "custom", "val_mean_squared_error"],
+    [
+        "loss",
+        "mean_squared_error",
+        "auc",
+        "accuracy",
+        "custom",
+        "mean_io_u",
+        "precision_at_recall",
+        "val_mean_squared_error",
+    ],
 )
 def test_metrics_have_the_names_that_keras_logged(name):
     assert list(history_of(run_of(**{name: [1.0]})).metrics) == [name]

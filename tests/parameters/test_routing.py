@@ -80,7 +80,17 @@ NEVER_USED = {
         {"callbacks": {"stop": keras.callbacks.EarlyStopping}, "callbacks__halt__patience": 3},
         "callbacks__halt__patience",
     ),
-    "no_callbacks": (build_a, {"callbacks__patience": 3}, "callbacks__patience"),
+    "no_callbacks": (
+        build_a,
+        {"callbacks__patience": 3},
+        "callbacks=None has none. Pass callbacks=keras.callbacks.EarlyStopping too",
+    ),
+    "empty_callbacks": (build_a, {"callbacks": [], "callbacks__patience": 3}, "has none. Pass"),
+    "no_metrics_by_argument": (
+        build_a,
+        {"metrics__threshold": 0.1},
+        "Pass metrics=keras.metrics.Binary",
+    ),
     "callback_instance": (
         build_a,
         {"callbacks": keras.callbacks.EarlyStopping("loss"), "callbacks__patience": 3},

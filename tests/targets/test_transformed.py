@@ -9,6 +9,7 @@ from sklearn.preprocessing import (
     LabelBinarizer,
     LabelEncoder,
     OneHotEncoder,
+    OrdinalEncoder,
     StandardScaler,
 )
 
@@ -166,3 +167,59 @@ def test_a_scaled_target_is_predicted_on_its_own_scale(line):
     scaled = estimator.model_.predict(X, verbose=0)[:, 0]
     expected = scaled * (1000 * y).std() + (1000 * y + 5).mean()
     np.testing.assert_allclose(estimator.predict(X), expected, rtol=1e-4)
+
+
+def _argmax(outputs):
+    return np.array(["ant", "bee", "cat"])[outputs.argmax(axis=-1)]
+
+
+class FakeEncoder(BaseEstimator):
+    def fit(self, y):
+        return self
+
+    def transform(self, y):
+        return np.zeros((len(y), 1))
+
+    def inverse_transform(self, outputs):
+        return np.full(len(outputs), "ant")
+
+
+LABELS = np.array(["ant", "bee", "cat"] * 10)
+FEATURES = np.random.default_rng(0).normal(size=(30, 4))
+CANNOT_DECODE = {
+    "label_encoder": (LabelEncoder(), 3, "softmax", "cannot decode outputs of the shape"),
+    "label_encoder_of_one_unit": (LabelEncoder(), 1, None, "cannot decode outputs of the shape"),
+    "ordinal_encoder": (OrdinalEncoder(), 3, "softmax", "cannot decode outputs of the shape"),
+    "flattened": ((lambda y: y == "ant", np.ravel), 3, "sigmoid", "8 samples.* to 24 values"),
+    "another_label": (FakeEncoder(), 1, None, "does not decode what it encodes: .*'bee'|'ant'"),
+}
+
+
+@pytest.mark.parametrize("kind", CANNOT_DECODE)
+def test_a_target_that_cannot_decode_outputs_is_an_error_before_training(kind):
+    target, units, activation, match = CANNOT_DECODE[kind]
+
+    def loss(y, outputs):
+        raise AssertionError("trained")
+
+    estimator = GuardedKerasClassifier(
+        dense(units, activation), loss=loss, target=target, verbose=0, max_retries=2
+    )
+    with pytest.raises(InputValueError, match=rf"(?s)target=.*({match}).*leave out target"):
+        estimator.fit(FEATURES, LABELS)
+
+
+CAN_DECODE = {
+    "one_hot_encoder": (OneHotEncoder(sparse_output=False), 3, "softmax"),
+    "binarizer": (LabelBinarizer(), 3, "softmax"),
+    "argmax": ((lambda y: np.eye(3)[np.searchsorted(["ant", "bee", "cat"], y)], _argmax), 3, None),
+}
+
+
+@pytest.mark.parametrize("kind", CAN_DECODE)
+def test_a_target_that_decodes_outputs_is_fitted_and_predicts(kind):
+    target, units, activation = CAN_DECODE[kind]
+    estimator = GuardedKerasClassifier(
+        dense(units, activation), loss="mse", target=target, verbose=0
+    )
+    assert {*np.ravel(estimator.fit(FEATURES, LABELS).predict(FEATURES))} <= {*LABELS}
