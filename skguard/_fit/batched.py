@@ -1,4 +1,4 @@
-"""Whether data comes in batches, told without importing Keras: searches ask it in each worker."""
+"""Whether data comes in batches, found without importing Keras: searches ask it in each worker."""
 
 from __future__ import annotations
 

@@ -30,8 +30,8 @@ HEADS = {
     2: [(1, "sigmoid"), (1, None), (2, "softmax"), (2, None)],
     3: [(3, "softmax"), (3, None)],
 }
-# What these compare are no classes of the sample: they are refused.
-REFUSED = {"circle", "ctc"}
+# What these compare does not stand for classes: they raise.
+UNUSABLE = {"circle", "ctc"}
 # What may become of a fit. A loss can be NaN from the first epoch: a logarithm of negative outputs.
 FAIR = {"equal", "error", "diverged"}
 # Keras 3.15 does not find its newest loss by its name.
@@ -154,7 +154,7 @@ def outcome(name, form, labels, n_classes, units, activation):
         return "error"
     except DivergedError:
         return "diverged"
-    if name in REFUSED:
+    if name in UNUSABLE:
         return "trained although it cannot be"
     weights, outputs = by_keras(name, from_logits, n_classes, units, activation)
     for ours, theirs in zip(estimator.model_.get_weights(), weights, strict=True):
@@ -189,4 +189,4 @@ def test_every_form_of_a_loss_gives_the_numbers_of_keras_or_an_error(name):
     outcomes = {case: outcome(name, *case) for case in some}
     wrong = {case: what for case, what in outcomes.items() if what not in FAIR}
     assert not wrong
-    assert ("error" if name in REFUSED else "equal") in outcomes.values()
+    assert ("error" if name in UNUSABLE else "equal") in outcomes.values()

@@ -10,7 +10,7 @@ such objects has a signature, and models of equal signatures share their graphs.
 The operations of ``keras.ops`` in a functional model, operators such as ``h / 2`` included, are
 not listed: an operation of Keras computes from the attributes of its object, which are compared,
 and from the arguments that it was called with, which the config of the model has. Names count for
-nothing, as Keras numbers them anew after ``keras.utils.clear_session()``.
+nothing, as Keras starts to number them again after ``keras.utils.clear_session()``.
 
 A model with anything else has none: a class that is not in the list, a custom layer or loss, a
 function such as a ``Lambda`` layer's or that of ``keras.ops.map``, or an array that a layer holds.
