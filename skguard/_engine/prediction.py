@@ -8,8 +8,10 @@ from typing import Any
 import keras
 import numpy as np
 
+from skguard._engine import mapped
 from skguard._engine.batches import n_batches
 from skguard._engine.loop import BYTES_PER_CALL, SECONDS_PER_CALL
+from skguard._engine.mapped import MappedSamples
 from skguard._engine.protocol import Predictor
 from skguard._engine.samples import take
 from skguard._repairs import keras_internals
@@ -104,10 +106,9 @@ def _predict_parts(
 
 
 def _bytes_per_sample(x: Any) -> int:
-    return sum(
-        int(np.prod(leaf.shape[1:], dtype=int)) * leaf.dtype.itemsize
-        for leaf in keras.tree.flatten(x)
-        if isinstance(leaf, np.ndarray)
+    leaves = keras.tree.flatten(x)
+    return mapped.bytes_per_sample(
+        leaf for leaf in leaves if isinstance(leaf, np.ndarray | MappedSamples)
     )
 
 
