@@ -8,6 +8,7 @@ array of more than 1 MB for its workers.
 from __future__ import annotations
 
 import mmap
+import numbers
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,7 +20,7 @@ __all__ = ["MappedSamples", "as_type", "chunks", "is_large", "loaded", "select",
 MIN_BYTES = 64 * 2**20
 """Size from which arrays of one dataset are read in parts."""
 
-CHUNK_BYTES = 16 * 2**20
+CHUNK_BYTES = 8 * 2**20
 """Size of a part. The larger it is, the closer together its samples are in the file."""
 
 
@@ -84,7 +85,8 @@ class MappedSamples:
         indices = key if self._indices is None else self._indices[key]
         part = _read(self._array, indices)
         if self._columns is not None:
-            part = part[..., self._columns] if np.ndim(indices) == 0 else part[:, self._columns]
+            is_one = isinstance(indices, numbers.Integral)
+            part = part[self._columns] if is_one else part[:, self._columns]
         return np.asarray(part, self.dtype)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
