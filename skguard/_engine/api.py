@@ -227,8 +227,10 @@ def _streamed(
     if isinstance(validation, tuple | list):
         data = (*validation, None, None)[:3]
         dataset = _validation_stream(model, data, validation_size, arguments["validation_steps"])
-        in_memory = (text_as_tensors(mapped.loaded(validation[0])), *mapped.loaded(validation[1:]))
-        validation = in_memory if dataset is None else dataset
+        if dataset is None:
+            held, *others = mapped.loaded(validation)
+            dataset = (text_as_tensors(held), *others)
+        validation = dataset
     arguments = {**arguments, "validation_data": validation}
     data = (x, y, arguments["sample_weight"])
     dataset = _training_stream(model, data, arguments)

@@ -413,4 +413,4 @@ def test_a_fit_does_not_take_memory_for_a_mapped_array(kind, dtype, validation, 
     script = [sys.executable, "-c", textwrap.dedent(_FIT_LARGE), str(path), kind, validation]
     process = subprocess.run(script, capture_output=True, text=True, check=False)
     assert process.returncode == 0, process.stderr
-    assert int(process.stdout.split()[-1]) < 200 * 2**20
+    assert int(process.stdout.split()[-1]) < 160 * 2**20
