@@ -1,5 +1,6 @@
 """Training and prediction in traced graphs, wherever these give the numbers of Keras."""
 
+from skguard._engine import mapped
 from skguard._engine.api import TrainingRun, predict, text_as_tensors, train
 from skguard._engine.batches import (
     DEFAULT_BATCH_SIZE,
@@ -7,6 +8,7 @@ from skguard._engine.batches import (
     n_training_samples,
     steps_per_epoch,
 )
+from skguard._engine.mapped import MappedSamples
 from skguard._engine.monitor import ON_NAN, Limits, OnNan, StopReason, uses_monitor
 from skguard._engine.selection import ENGINES, Engine, check_engine
 from skguard._engine.shapes import group_sizes, is_array_of_arrays
@@ -21,6 +23,7 @@ __all__ = [
     "ON_NAN",
     "Engine",
     "Limits",
+    "MappedSamples",
     "OnNan",
     "StopReason",
     "TrainingRun",
@@ -28,6 +31,7 @@ __all__ = [
     "clear_graphs",
     "group_sizes",
     "is_array_of_arrays",
+    "mapped",
     "n_batches",
     "n_training_samples",
     "predict",

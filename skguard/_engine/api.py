@@ -16,6 +16,7 @@ from skguard._engine import (
     batches,
     freezing,
     loop,
+    mapped,
     prediction,
     samples,
     selection,
@@ -192,7 +193,7 @@ def _train_by_keras(
 ) -> TrainingRun:
     splits = arguments["validation_data"] is None
     is_replaced = selection.replacement_of(model, "fit") is not None
-    x, y, arguments = _in_batches_of_one_shape(x, y, arguments)
+    x, y, arguments = _streamed(model, x, y, arguments)
     callbacks = MonitoredCallbacks(
         arguments["callbacks"] or [],
         model,
@@ -217,32 +218,62 @@ def _train_by_keras(
     return TrainingRun.of(callbacks, Engine.KERAS, reason)
 
 
-def _in_batches_of_one_shape(
-    x: Any, y: Any, arguments: Mapping[str, Any]
+def _streamed(
+    model: keras.Model, x: Any, y: Any, arguments: Mapping[str, Any]
 ) -> tuple[Any, Any, Mapping[str, Any]]:
-    """Replace samples of different shapes by datasets, of which Keras takes the batches."""
+    """Replace samples of different shapes, and large mapped arrays, by datasets for Keras."""
     size, validation = arguments["batch_size"], arguments["validation_data"]
+    validation_size = arguments["validation_batch_size"] or size
     if isinstance(validation, tuple | list):
         data = (*validation, None, None)[:3]
-        if shapes.differ(data):
-            in_batches = ShapeBatches(data, arguments["validation_batch_size"] or size)
-            validation = _streamed(in_batches)
-        else:
-            validation = (text_as_tensors(validation[0]), *validation[1:])
+        dataset = _validation_stream(model, data, validation_size, arguments["validation_steps"])
+        if dataset is None:
+            held, *others = mapped.loaded(validation)
+            dataset = (text_as_tensors(held), *others)
+        validation = dataset
     arguments = {**arguments, "validation_data": validation}
     data = (x, y, arguments["sample_weight"])
-    if not shapes.differ(data):
-        return x, y, arguments
-    seed = int(np.random.randint(2**31)) if arguments["shuffle"] else None
+    dataset = _training_stream(model, data, arguments)
+    if dataset is None:
+        x, y, weights = mapped.loaded(data)
+        return x, y, {**arguments, "sample_weight": weights}
     arguments |= {"sample_weight": None, "shuffle": False, "batch_size": None}
-    return _streamed(ShapeBatches(data, size, seed)), None, arguments
+    return dataset, None, arguments | {"validation_batch_size": validation_size}
 
 
-def _streamed(dataset: ShapeBatches) -> Any:
+def _training_stream(model: keras.Model, data: Any, arguments: Mapping[str, Any]) -> Any:
+    """Return the dataset that Keras trains on in place of some arrays, or None."""
+    size, shuffle = arguments["batch_size"], arguments["shuffle"]
+    if shapes.differ(data):
+        seed = int(np.random.randint(2**31)) if shuffle else None
+        return _stream(ShapeBatches(data, size, seed))
+    if arguments["validation_split"] or arguments["class_weight"] is not None:
+        return None
+    steps = arguments["steps_per_epoch"]
+    return _mapped_stream(model, "fit", data, batch_size=size, steps=steps, shuffle=shuffle)
+
+
+def _validation_stream(model: keras.Model, data: Any, size: int | None, steps: int | None) -> Any:
+    if shapes.differ(data):
+        return _stream(ShapeBatches(data, size))
+    return _mapped_stream(model, "evaluate", data, batch_size=size, steps=steps)
+
+
+def _stream(dataset: ShapeBatches) -> Any:
     try:
         return backends.current().stream(dataset)
     except UnsuitableError:  # the trainer of another backend iterates over the dataset itself
         return dataset
+
+
+def _mapped_stream(model: keras.Model, method: str, data: Any, **options: Any) -> Any:
+    """Return a dataset of the batches of large mapped arrays; None if Keras is to read them."""
+    if not mapped.streams(data) or not selection.is_of_keras(model, method):
+        return None
+    try:
+        return backends.current().stream_mapped(data, **options)
+    except UnsuitableError:  # invalid, or the trainer of another backend slices arrays itself
+        return None
 
 
 def text_as_tensors(x: Any) -> Any:
@@ -274,7 +305,12 @@ def predict(model: keras.Model, x: Any, *, engine: str, **arguments: Any) -> Any
     if engine != Engine.KERAS and arguments.get("steps") is None:
         with contextlib.suppress(UnsuitableError):
             return _predict_fused(model, x, **arguments)
-    return model.predict(x=text_as_tensors(x), **arguments)
+    size, steps = arguments.get("batch_size"), arguments.get("steps")
+    data = x, None, None
+    dataset = _mapped_stream(model, "predict", data, batch_size=size, steps=steps)
+    if dataset is not None:
+        return model.predict(x=dataset, **arguments | {"batch_size": None})
+    return model.predict(x=text_as_tensors(mapped.loaded(x)), **arguments)
 
 
 def _predict_by_shape(model: keras.Model, x: Any, **arguments: Any) -> Any:

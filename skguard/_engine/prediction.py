@@ -8,8 +8,10 @@ from typing import Any
 import keras
 import numpy as np
 
+from skguard._engine import mapped
 from skguard._engine.batches import n_batches
 from skguard._engine.loop import BYTES_PER_CALL, SECONDS_PER_CALL
+from skguard._engine.mapped import MappedSamples
 from skguard._engine.protocol import Predictor
 from skguard._engine.samples import take
 from skguard._repairs import keras_internals
@@ -81,13 +83,15 @@ def _predict_parts(
     steps_per_execution = model.steps_per_execution if model.compiled else 1
     steps = n_batches(n_samples, batch_size)
     sample_bytes = _bytes_per_sample(x)
+    call_bytes = mapped.CHUNK_BYTES if mapped.streams(x) else BYTES_PER_CALL
+    most = call_bytes // sample_bytes
     begin = 0
     while begin < steps:
         if has_hooks:
             n = steps_per_execution
             notified.on_predict_batch_begin(begin)
         else:
-            n = _batches_per_call(predictor.seconds_per_sample, sample_bytes, batch_size)
+            n = _batches_per_call(predictor.seconds_per_sample, most, batch_size)
         end = min(begin + n, steps)
         part = slice(begin * batch_size, min(end * batch_size, n_samples))
         outputs = predictor.run(take(x, part), batch_size)
@@ -104,15 +108,14 @@ def _predict_parts(
 
 
 def _bytes_per_sample(x: Any) -> int:
-    return sum(
-        int(np.prod(leaf.shape[1:], dtype=int)) * leaf.dtype.itemsize
-        for leaf in keras.tree.flatten(x)
-        if isinstance(leaf, np.ndarray)
+    leaves = keras.tree.flatten(x)
+    return mapped.bytes_per_sample(
+        leaf for leaf in leaves if isinstance(leaf, np.ndarray | MappedSamples)
     )
 
 
-def _batches_per_call(seconds_per_sample: float | None, sample_bytes: int, batch_size: int) -> int:
-    n_samples = BYTES_PER_CALL // max(sample_bytes, 1)
+def _batches_per_call(seconds_per_sample: float | None, n_samples: int, batch_size: int) -> int:
+    """Return how many batches to predict at once, of at most `n_samples` if possible."""
     if seconds_per_sample is None:
         n_samples = min(n_samples, _FIRST_BATCHES * batch_size)
     else:

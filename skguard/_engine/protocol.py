@@ -184,6 +184,8 @@ class Backend(Protocol[_Data]):
     def dataset(self, x: Any, y: Any = None, sample_weight: Any = None) -> _Data:
         """Convert arrays, as the input pipeline of Keras would.
 
+        Memory-mapped arrays may be read later, see `skguard._engine.mapped`.
+
         Raises
         ------
         UnsuitableError
@@ -215,6 +217,24 @@ class Backend(Protocol[_Data]):
 
     def stream(self, batches: ShapeBatches) -> Any:
         """Return a dataset for ``Model.fit`` that yields batches of different shapes."""
+
+    def stream_mapped(
+        self,
+        data: Any,
+        *,
+        batch_size: int | None,
+        steps: int | None = None,
+        shuffle: bool | str = False,
+    ) -> Any:
+        """Return a dataset for Keras's trainer, of the batches that it would make of arrays.
+
+        Parameters
+        ----------
+        data : tuple of (x, y, sample_weight)
+            Memory-mapped arrays, of which the dataset reads a part at a time.
+        batch_size, steps, shuffle
+            As Keras takes them for arrays.
+        """
 
     def clean_up(self) -> None:
         """Free what a training by ``Model.fit`` has left in the backend's global state."""

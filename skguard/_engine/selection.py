@@ -21,6 +21,7 @@ __all__ = [
     "backend_for_prediction",
     "backend_for_training",
     "check_engine",
+    "is_of_keras",
     "replacement_of",
 ]
 
@@ -149,7 +150,7 @@ def _backend_for(model: keras.Model, methods: Iterable[str]) -> Backend[Any]:
         if replacement is not None:
             raise UnsuitableError(f"{name}() of Keras's models was replaced, by {replacement}")
     for name in methods:
-        if name in vars(model) or getattr(type(model), name) is not getattr(keras.Model, name):
+        if not is_of_keras(model, name):
             raise UnsuitableError(f"the model overrides {name}()")
     if not isinstance(getattr(model, "steps_per_execution", 1), numbers.Integral):
         raise UnsuitableError(f"steps_per_execution={model.steps_per_execution!r}")
@@ -164,6 +165,12 @@ def _backend_for(model: keras.Model, methods: Iterable[str]) -> Backend[Any]:
     return backend
 
 
+def is_of_keras(model: keras.Model, method: str) -> bool:
+    """Return whether a model has a method of ``keras.Model``, and does not override it."""
+    overrides = getattr(type(model), method) is not getattr(keras.Model, method)
+    return method not in vars(model) and not overrides
+
+
 def replacement_of(model: keras.Model, method: str) -> str | None:
     """Return the module that has replaced a method in a class of Keras; None if it was not.
 
@@ -174,14 +181,14 @@ def replacement_of(model: keras.Model, method: str) -> str | None:
             break
     else:
         return None
-    if not _is_of_keras(cls.__module__):
+    if not _is_module_of_keras(cls.__module__):
         return None
     function = vars(cls)[method]
     module: str = getattr(function, "__globals__", {}).get("__name__", type(function).__module__)
-    return None if _is_of_keras(module) else module
+    return None if _is_module_of_keras(module) else module
 
 
-def _is_of_keras(module: str) -> bool:
+def _is_module_of_keras(module: str) -> bool:
     return module.partition(".")[0] == "keras"
 
 

@@ -397,7 +397,8 @@ class ScikerasAdapter(BaseWrapper, _NewTags):
         else:
             X, _ = self._validate_data(X=X)
             with input_errors():
-                X = inputs.as_model_takes(self, self.feature_encoder_.transform(X))
+                X = arrays.encode_features(self.feature_encoder_, X)
+                X = inputs.as_model_takes(self, X)
         arguments = route_params(
             self.get_params(), destination="predict", pass_filter=self._predict_kwargs, strict=True
         )

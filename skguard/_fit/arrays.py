@@ -14,10 +14,13 @@ import keras
 import numpy as np
 import scipy.sparse
 from sklearn.base import BaseEstimator
+from sklearn.preprocessing import FunctionTransformer
+from sklearn.utils import assert_all_finite
 from sklearn.utils.validation import check_array, check_consistent_length, validate_data
 
 from skguard import _engine as engine
 from skguard._fit import unequal
+from skguard._fit.columns import InputColumns
 from skguard._fit.text import as_text, holds_text
 from skguard.exceptions import InputError, InputTypeError, InputValueError
 
@@ -32,6 +35,7 @@ __all__ = [
     "check_target",
     "check_weights",
     "dtype_of",
+    "encode_features",
     "names_of_columns",
     "shape_of",
 ]
@@ -43,7 +47,7 @@ class Samples:
 
     Parameters
     ----------
-    X : ndarray or scipy.sparse.csr_array of shape (n_samples, n_features, ...)
+    X : ndarray, MappedSamples or scipy.sparse.csr_array of shape (n_samples, n_features, ...)
         Or a one-dimensional array of arrays, one per sample, if these differ in shape.
     y : ndarray of shape (n_samples,) or (n_samples, n_outputs, ...), or None
     sample_weight : ndarray of shape (n_samples,) or (n_samples, n_steps, ...), or None
@@ -69,12 +73,15 @@ class Samples:
         return np.flatnonzero(weights.any(axis=tuple(range(1, weights.ndim))))
 
     def take(self, indices: np.ndarray) -> Samples:
-        """Return the samples at `indices`: all of them, in order, without a copy."""
+        """Return the samples at `indices`: all of them, in order, without a copy.
+
+        Nor is there one of X if it is a large memory-mapped array.
+        """
         if len(indices) == len(self) and np.array_equal(indices, np.arange(len(indices))):
             return self
         y = None if self.y is None else self.y[indices]
         weights = None if self.sample_weight is None else self.sample_weight[indices]
-        return Samples(self.X[indices], y, weights)
+        return Samples(engine.mapped.take(self.X, indices), y, weights)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -165,6 +172,8 @@ def check_features(
         If X is empty, has values that are infinite or too large for Keras's float type, or has
         other features than the data that the estimator was fitted on. NaN is accepted.
     """
+    if isinstance(X, engine.MappedSamples):
+        return X  # a part of validated samples
     check_is_not_dict("X", X, _ADVICE_ON_INPUTS)
     checked = None
     if keep_text and holds_text(X):
@@ -197,19 +206,42 @@ def _check_numbers(
         "dtype": floatx if kind in {"O", "U", "S"} else "numeric",
         "ensure_all_finite": "allow-nan",
     }
+    is_large_map = engine.mapped.is_large(X)
+    if is_large_map:
+        _check_map(estimator, X, floatx)
+        options["ensure_all_finite"] = False
     if reset or not _differs_in_a_free_axis(estimator, X, free_axes):
         X = validate_data(estimator, X=X, reset=reset, **options)
     else:  # without the check of n_features_in_
         X = check_array(X, estimator=estimator, input_name="X", **options)
     if X.dtype.kind not in "biuf":
         raise ValueError(f"X must be numeric, got dtype {X.dtype}. Convert it to numbers first.")
-    _check_range("X", X, floatx)
+    if not is_large_map:
+        _check_range("X", X, floatx)
     if X.dtype.kind == "f" and X.dtype.itemsize > 8:
         X = X.astype(floatx)
     if scipy.sparse.issparse(X):
         X = X.copy() if not X.has_sorted_indices else X
         X.sort_indices()
     return X
+
+
+def _check_map(estimator: Any, X: np.ndarray, floatx: str) -> None:
+    """Check the values of a memory-mapped array part by part, without a copy of the whole."""
+    for part in engine.mapped.chunks(X):
+        assert_all_finite(
+            part, allow_nan=True, estimator_name=type(estimator).__name__, input_name="X"
+        )
+        _check_range("X", part, floatx)
+
+
+def encode_features(encoder: Any, X: Any) -> Any:
+    """Encode features; samples that are not read yet are loaded for an encoder of the user."""
+    if not isinstance(X, engine.MappedSamples) or isinstance(encoder, InputColumns):
+        return encoder.transform(X)
+    if isinstance(encoder, FunctionTransformer) and encoder.func is None:
+        return X
+    return encoder.transform(np.asarray(X))
 
 
 def _differs_in_a_free_axis(estimator: Any, X: Any, free_axes: tuple[bool, ...] | None) -> bool:

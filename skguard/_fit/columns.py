@@ -9,6 +9,7 @@ import numpy as np
 import scipy.sparse
 from sklearn.base import BaseEstimator, TransformerMixin
 
+from skguard import _engine as engine
 from skguard._suggestions import did_you_mean
 from skguard.exceptions import InputTypeError, InputValueError
 
@@ -57,7 +58,7 @@ class InputColumns(TransformerMixin, BaseEstimator):
         """Return one array of shape (n_samples, n_columns, ...) per input."""
         sparse = scipy.sparse.issparse(X)
         parts = {
-            key: X[:, columns] if not sparse else X[:, columns].sorted_indices()
+            key: engine.mapped.select(X, columns) if not sparse else X[:, columns].sorted_indices()
             for key, columns in self.columns_.items()
         }
         return parts if isinstance(self.inputs, Mapping) else tuple(parts.values())

@@ -93,13 +93,13 @@ class FitData:
         if done is not None and same_features:
             X = done.X
         else:
-            X = feature_encoder.transform(self.training.X)
+            X = arrays.encode_features(feature_encoder, self.training.X)
         y = target_encoder.transform(self.training.y)
         if self.validation is not None:
             if done is not None and same_features:
                 X_held = done.validation_data[0]
             else:
-                X_held = feature_encoder.transform(self.validation.X)
+                X_held = arrays.encode_features(feature_encoder, self.validation.X)
             held = X_held, encode_y(self.validation), self.validation.sample_weight
         weights = self.training.sample_weight
         return Encoded(X, y, weights, held, feature_encoder, target_encoder, errors)

@@ -158,7 +158,8 @@ def _feature_names(estimator: Any, array: Any) -> Sequence[str] | None:
 
 
 def _converted(array: Any, tensor: Any, names: Sequence[Any] | None, where: str) -> Any:
-    if not isinstance(array, np.ndarray) or engine.is_array_of_arrays(array):
+    is_array = isinstance(array, np.ndarray | engine.MappedSamples)
+    if not is_array or engine.is_array_of_arrays(array):
         return array
     dtype = None if tensor is None else str(tensor.dtype)
     if is_text(array):
@@ -171,9 +172,18 @@ def _converted(array: Any, tensor: Any, names: Sequence[Any] | None, where: str)
         )
     if dtype is not None and dtype.startswith(("int", "uint")) and array.dtype == np.float64:
         # Keras casts to float32 first, which does not hold all integers.
-        whole = array.astype(np.int64)
-        array = whole if np.array_equal(whole, array) else array
+        return _as_whole(array)
     return array
+
+
+def _as_whole(array: Any) -> Any:
+    """Convert numbers to integers, if all of them are whole."""
+    if engine.mapped.is_large(array):
+        parts = engine.mapped.chunks(array)
+        is_whole = all(np.array_equal(part.astype(np.int64), part) for part in parts)
+        return engine.mapped.as_type(array, np.int64) if is_whole else array
+    whole = np.asarray(array).astype(np.int64)
+    return whole if np.array_equal(whole, array) else array
 
 
 def _is_all_text(array: np.ndarray) -> bool:
@@ -420,14 +430,28 @@ def _nan_per_sample(array: Any) -> np.ndarray | None:
         matrix = array.tocsr()
         of_sample = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
         return np.isin(np.arange(matrix.shape[0]), of_sample[np.isnan(matrix.data)])
-    if not isinstance(array, np.ndarray) or not array.size:
+    if not isinstance(array, np.ndarray | engine.MappedSamples) or not array.size:
         return None
+    if engine.mapped.is_large(array):
+        return _nan_per_mapped_sample(array)
+    array = np.asarray(array)
     if engine.is_array_of_arrays(array):
         in_sample = np.array([s.dtype.kind == "f" and bool(np.isnan(s).any()) for s in array])
         return in_sample if bool(in_sample.any()) else None
     if array.dtype.kind != "f" or not np.isnan(array.min()):  # min is NaN if any value is
         return None
     return np.asarray(np.isnan(array).reshape(len(array), -1).any(axis=1))
+
+
+def _nan_per_mapped_sample(array: Any) -> np.ndarray | None:
+    has_nan = np.zeros(len(array), bool)
+    begin = 0
+    for part in engine.mapped.chunks(array):
+        found = _nan_per_sample(np.array(part))  # in memory, so that it is not divided again
+        if found is not None:
+            has_nan[begin : begin + len(part)] = found
+        begin += len(part)
+    return has_nan if has_nan.any() else None
 
 
 def _batches(X: Any, indices: np.ndarray, model: Any, batch_size: int | None) -> Iterator[Any]:
@@ -438,7 +462,7 @@ def _batches(X: Any, indices: np.ndarray, model: Any, batch_size: int | None) ->
     def take(array: Any, part: np.ndarray) -> Any:
         if scipy.sparse.issparse(array):
             return array.tocsr()[part].toarray()
-        taken = np.asarray(array)[part]
+        taken = array[part] if isinstance(array, engine.MappedSamples) else np.asarray(array)[part]
         if engine.is_array_of_arrays(taken):
             return np.stack(list(taken))
         return engine.text_as_tensors(taken)

@@ -15,6 +15,7 @@ import numpy as np
 
 __all__ = [
     "all_layers",
+    "batched_indices",
     "build",
     "has_distribution",
     "initial_epoch",
@@ -109,6 +110,24 @@ def _build_compiled(model: keras.Model, batch: Any) -> bool:
     # two means for each output then, of which Keras reports the one that is not updated.
     model._compile_metrics.built = False
     return False
+
+
+def batched_indices(n_samples: int, batch_size: int, shuffle: bool | str) -> Any:
+    """Return the ``tf.data.Dataset`` of the batches of an epoch over the numbers from 0.
+
+    Made by the pipeline of ``Model.fit`` for arrays (Keras 3.8 to 3.15), so that the numbers are
+    in the order in which it would draw the samples.
+
+    Parameters
+    ----------
+    n_samples : int
+    batch_size : int
+    shuffle : bool or "batch"
+    """
+    from keras.src.trainers.data_adapters.array_data_adapter import ArrayDataAdapter
+
+    indices = np.arange(n_samples)
+    return ArrayDataAdapter(indices, batch_size=batch_size, shuffle=shuffle).get_tf_dataset()
 
 
 def settings(model: keras.Model) -> list[Any]:

@@ -8,12 +8,19 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from skguard._engine import mapped
 from skguard._engine.plan import Plan
 from skguard._engine.samples import take
 from skguard._engine.shape_batches import ShapeBatches
 from skguard._engine.tensorflow import cleanup, program
 from skguard._engine.tensorflow.cleanup import Residue
-from skguard._engine.tensorflow.dataset import TensorDataset, stream, text_tensor
+from skguard._engine.tensorflow.dataset import (
+    MappedDataset,
+    TensorDataset,
+    stream,
+    stream_mapped,
+    text_tensor,
+)
 from skguard._engine.tensorflow.prediction import BatchPredictor, PredictionGraph
 from skguard._engine.tensorflow.program import GraphProgram
 from skguard._engine.unsuitable import UnsuitableError
@@ -32,7 +39,10 @@ class TensorFlowBackend:
             raise UnsuitableError("the model is distributed over devices")
 
     def dataset(self, x: Any, y: Any = None, sample_weight: Any = None) -> TensorDataset:
-        return TensorDataset.of(x, y, sample_weight)
+        data = x, y, sample_weight
+        if mapped.streams(data):
+            return MappedDataset.of(*data)
+        return TensorDataset.of(*mapped.loaded(data))
 
     def program(
         self,
@@ -54,6 +64,9 @@ class TensorFlowBackend:
 
     def stream(self, batches: ShapeBatches) -> tf.data.Dataset:
         return stream(batches)
+
+    def stream_mapped(self, data: Any, **options: Any) -> tf.data.Dataset:
+        return stream_mapped(data, **options)
 
     def clean_up(self) -> None:
         cleanup.note(Residue.TRAINING_BY_KERAS)

@@ -16,11 +16,15 @@ import numpy as np
 import scipy.sparse
 import tensorflow as tf
 
-from skguard._engine.samples import is_text
+from skguard._engine import mapped
+from skguard._engine.batches import DEFAULT_BATCH_SIZE, n_batches
+from skguard._engine.mapped import MappedSamples
+from skguard._engine.samples import count_samples, is_text, take
 from skguard._engine.shape_batches import ShapeBatches
 from skguard._engine.unsuitable import UnsuitableError
+from skguard._repairs import keras_internals
 
-__all__ = ["TensorDataset", "stream", "text_tensor"]
+__all__ = ["MappedDataset", "TensorDataset", "stream", "stream_mapped", "text_tensor"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,11 +72,14 @@ class TensorDataset:
         The structure that ``train_step`` takes, ``(x, y, sample_weight)`` without what is
         missing, with the place of its tensors instead of each array.
     n_samples : int
+    offset : int, default=0
+        Position, in the order of an epoch, of the first sample.
     """
 
     tensors: list[tf.Tensor]
     structure: Any
     n_samples: int
+    offset: int = 0
 
     @classmethod
     def of(cls, x: Any, y: Any = None, sample_weight: Any = None) -> TensorDataset:
@@ -84,8 +91,7 @@ class TensorDataset:
             If something is not an array of numbers, or the arrays differ in length: the pipeline
             of Keras knows more types, and has an error message for the others.
         """
-        sample_weight = _weights_like(y, sample_weight)
-        packed = keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
+        packed = _packed(x, y, sample_weight)
         tensors: list[tf.Tensor] = []
         lengths: set[int] = set()
 
@@ -161,6 +167,59 @@ def _of_any_length(tensor: Any) -> Any:
     return tf.raw_ops.PlaceholderWithDefault(input=tensor, shape=[None, *tensor.shape[1:]])
 
 
+@dataclasses.dataclass(frozen=True)
+class MappedDataset(TensorDataset):
+    """Samples in arrays that are memory-mapped, of which one part at a time is in tensors.
+
+    Parameters
+    ----------
+    tensors : list of tf.Tensor
+        Those of the first samples.
+    arrays : list of array
+        One per tensor.
+    """
+
+    arrays: Sequence[Any] = ()
+
+    @classmethod
+    def of(cls, x: Any, y: Any = None, sample_weight: Any = None) -> MappedDataset:
+        packed = _packed(x, y, sample_weight)
+        n_samples = count_samples(packed)
+        first = TensorDataset.of(*take((x, y, sample_weight), slice(0, 2)))
+        arrays: list[Any] = []
+        # Not flatten(), of which the order need not be that of the tensors.
+        keras.tree.map_structure(lambda leaf: arrays.append(_indexed(leaf)), packed)
+        arrays = [array for array in arrays if array is not None]
+        return cls(first.tensors, first.structure, n_samples, arrays=arrays)
+
+    def batches_per_chunk(self, batch_size: int) -> int:
+        """Return how many batches to read at once."""
+        batch_bytes = batch_size * mapped.bytes_per_sample(self.arrays)
+        return max(1, mapped.CHUNK_BYTES // batch_bytes)
+
+    def read(self, indices: np.ndarray) -> list[np.ndarray]:
+        """Return some samples, one array per tensor, of the dtypes of the tensors."""
+        return [
+            np.asarray(array[indices], tensor.dtype.as_numpy_dtype)
+            for array, tensor in zip(self.arrays, self.tensors, strict=True)
+        ]
+
+    def part(self, read: Sequence[np.ndarray], offset: int) -> TensorDataset:
+        """Return samples that were read, of which the first is at `offset` in an epoch."""
+        tensors = [tf.convert_to_tensor(array) for array in read]
+        return TensorDataset(tensors, self.structure, len(read[0]), offset)
+
+
+def _packed(x: Any, y: Any, sample_weight: Any) -> Any:
+    sample_weight = _weights_like(y, sample_weight)
+    return keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
+
+
+def _indexed(leaf: Any) -> Any:
+    """Wrap an array, so that its samples are read in their order in memory."""
+    return MappedSamples(leaf) if isinstance(leaf, np.ndarray) else leaf
+
+
 def _weights_like(y: Any, sample_weight: Any) -> Any:
     """Use one array of weights for every output."""
     if sample_weight is None or not keras.tree.is_nested(y):
@@ -230,3 +289,44 @@ def _spec_of(*examples: np.ndarray) -> tf.TensorSpec:
     sizes = zip(*(example.shape[1:] for example in examples), strict=True)
     shape = [size[0] if len(set(size)) == 1 else None for size in sizes]
     return tf.TensorSpec((None, *shape), examples[0].dtype)
+
+
+def stream_mapped(
+    data: Any, *, batch_size: int | None, steps: int | None = None, shuffle: bool | str = False
+) -> tf.data.Dataset:
+    """Return a dataset of the batches that Keras would make of arrays, which are not all loaded.
+
+    The order of the samples is drawn by Keras's own pipeline, here for the indices of the samples.
+
+    Parameters
+    ----------
+    data : tuple of (x, y, sample_weight)
+        For which `mapped.streams` is true.
+    batch_size, steps, shuffle
+        As Keras takes them for arrays.
+    """
+    samples = MappedDataset.of(*data)
+    if not batch_size:
+        batch_size = n_batches(samples.n_samples, steps) if steps else DEFAULT_BATCH_SIZE
+    indices = keras_internals.batched_indices(samples.n_samples, batch_size, shuffle)
+    size = indices.element_spec.shape[0]  # TensorFlow optimizes for it
+    dtypes = [tensor.dtype for tensor in samples.tensors]
+
+    def read(chunk: tf.Tensor) -> Any:
+        return tuple(
+            tf.ensure_shape(array, spec.shape)
+            for array, spec in zip(
+                tf.numpy_function(samples.read, [chunk], dtypes), samples.specs, strict=True
+            )
+        )
+
+    def as_batch(*arrays: tf.Tensor) -> Any:
+        sized = [tf.ensure_shape(array, (size, *array.shape[1:])) for array in arrays]
+        return keras.tree.map_structure(
+            lambda mark: None if mark is None else sized[mark.at], samples.structure
+        )
+
+    dataset = indices.rebatch(samples.batches_per_chunk(batch_size) * batch_size)
+    dataset = dataset.map(read).prefetch(1).rebatch(batch_size).map(as_batch)
+    n = n_batches(samples.n_samples, batch_size)
+    return dataset.apply(tf.data.experimental.assert_cardinality(n)).prefetch(2)

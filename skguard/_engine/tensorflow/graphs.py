@@ -242,9 +242,14 @@ class BatchesGraph(TrainingGraph):
     ) -> list[tf.Tensor]:
         outputs: list[tf.Tensor] = []
         for batch in range(*batches):
-            indices = order[batch * size : (batch + 1) * size]
+            begin = batch * size - samples.offset
+            indices = order[begin : begin + size]
             outputs = function(*samples.tensors, tf.constant(indices))
         return outputs
+
+
+def _extent(samples: TensorDataset | None) -> tuple[int, int]:
+    return (0, 0) if samples is None else (samples.n_samples, samples.offset)
 
 
 class EpochsGraph(TrainingGraph):
@@ -264,18 +269,13 @@ class EpochsGraph(TrainingGraph):
         return [_EpochsTrace(model, train, test, self._snapshots).trace()]
 
     def run(self, data: FitData, call: EpochCall) -> EpochResult:
-        validation = data.validation
         started = time.perf_counter()
         outputs = self.functions[0](
             tf.constant(call.orders),
-            tf.constant([*call.batches, data.batch_size, data.training.n_samples]),
+            tf.constant([*call.batches, data.batch_size, *_extent(data.training)]),
             tf.constant(list(call.validates)),
             tf.constant(
-                [
-                    *call.validation_batches,
-                    data.validation_batch_size,
-                    0 if validation is None else validation.n_samples,
-                ]
+                [*call.validation_batches, data.validation_batch_size, *_extent(data.validation)]
             ),
             tf.constant(call.takes_snapshots),
             *data.tensors,
@@ -365,7 +365,7 @@ class _EpochsTrace:
     """Traces the function of an `EpochsGraph`: loops over epochs and over batches.
 
     Its integer arguments are grouped in vectors, here called plans: the first batch, the one
-    after the last, the batch size and the number of samples.
+    after the last, the batch size, the number of samples and the offset of the first one.
     """
 
     def __init__(
@@ -380,9 +380,9 @@ class _EpochsTrace:
         function = tf.function(lambda *arguments: self._run(*arguments), autograph=False)
         return function.get_concrete_function(
             tf.TensorSpec((None, None), integers),
-            tf.TensorSpec((4,), integers),
+            tf.TensorSpec((5,), integers),
             tf.TensorSpec((None,), tf.bool),
-            tf.TensorSpec((4,), integers),
+            tf.TensorSpec((5,), integers),
             tf.TensorSpec((), tf.bool),
             *(spec for dataset in datasets for spec in dataset.specs),
         )
@@ -438,11 +438,12 @@ class _EpochsTrace:
         self, step: _Step, tensors: Sequence[tf.Tensor], order: tf.Tensor | None, plan: tf.Tensor
     ) -> list[tf.Tensor]:
         model = self._model
-        first, end, size, n_samples = tf.unstack(plan)
+        first, end, size, n_samples, offset = tf.unstack(plan)
         tf.cond(first == 0, lambda: _reset_metrics(model), tf.no_op)
 
         def body(batch: tf.Tensor) -> tuple[tf.Tensor]:
-            begin, stop = batch * size, tf.minimum((batch + 1) * size, n_samples)
+            begin = batch * size - offset
+            stop = tf.minimum(begin + size, n_samples)
             indices = tf.range(begin, stop) if order is None else order[begin:stop]
             step.function(*tensors, indices)
             return (batch + 1,)

@@ -6,16 +6,19 @@ import contextlib
 import dataclasses
 import weakref
 from collections.abc import Hashable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import keras
+import numpy as np
 
 from skguard._engine.plan import Plan
 from skguard._engine.protocol import EpochCall, EpochResult
 from skguard._engine.tensorflow import cleanup
 from skguard._engine.tensorflow.cache import CACHE, variables_of
+from skguard._engine.tensorflow.chunks import ChunkReader
 from skguard._engine.tensorflow.cleanup import Residue
-from skguard._engine.tensorflow.dataset import TensorDataset
+from skguard._engine.tensorflow.dataset import MappedDataset, TensorDataset
 from skguard._engine.tensorflow.graphs import BatchesGraph, EpochsGraph, FitData, TrainingGraph
 from skguard._engine.tensorflow.prediction import BatchPredictor, PredictionGraph
 from skguard._engine.tensorflow.signatures import (
@@ -105,6 +108,9 @@ class GraphProgram:
         self, model: keras.Model, data: FitData, plan: Plan, leases: contextlib.ExitStack
     ) -> None:
         self._model, self._data, self._plan, self._leases = model, data, plan, leases
+        self._training_chunks = self._reader(data.training, data.batch_size)
+        self._validation_chunks = self._reader(data.validation, data.validation_batch_size)
+        self._validation_order = np.arange(plan.n_validation_samples or 0)[np.newaxis]
         self._graph, self.reason = self._lease()
         self._train_function = model.train_function
         # Keras traces at the first batch, so that all changes before it count. None afterwards.
@@ -112,7 +118,8 @@ class GraphProgram:
 
     @property
     def runs_whole_epochs(self) -> bool:
-        return self._graph.runs_epochs and self._settings is None
+        is_mapped = self._training_chunks is not None or self._validation_chunks is not None
+        return self._graph.runs_epochs and self._settings is None and not is_mapped
 
     @property
     def seconds_per_batch(self) -> float | None:
@@ -134,7 +141,35 @@ class GraphProgram:
     def run(self, call: EpochCall) -> EpochResult:
         if self._retrace_if_changed() and call.starts_at_batch_0:
             self.reset_metrics()  # the graph before may have left it to its next call
+        if call.n_batches and self._training_chunks is not None:
+            return self._run_chunks(self._training_chunks, call, trains=True)
+        if call.n_validation_batches and self._validation_chunks is not None:
+            return self._run_chunks(self._validation_chunks, call, trains=False)
         return self._graph.run(self._data, call)
+
+    def _reader(self, samples: TensorDataset | None, batch_size: int) -> ChunkReader | None:
+        if not isinstance(samples, MappedDataset):
+            return None
+        executor = ThreadPoolExecutor(1, "skguard-reader")
+        self._leases.callback(executor.shutdown, cancel_futures=True)
+        return ChunkReader(samples, batch_size, executor)
+
+    def _run_chunks(self, reader: ChunkReader, call: EpochCall, *, trains: bool) -> EpochResult:
+        """Train on, or evaluate, mapped samples of which a call reads one chunk after the other."""
+        batches = call.batches if trains else call.validation_batches
+        epoch = call.orders if trains else self._validation_order
+        result = None
+        for part, samples in reader.chunks(epoch, batches):
+            orders = np.arange(samples.n_samples, dtype=np.int32)[np.newaxis]
+            if trains:
+                data = dataclasses.replace(self._data, training=samples)
+                of_part = dataclasses.replace(call, orders=orders, batches=part)
+            else:
+                data = dataclasses.replace(self._data, validation=samples)
+                of_part = dataclasses.replace(call, validation_batches=part)
+            result = self._graph.run(data, of_part)
+        assert result is not None
+        return result
 
     def restore(self, snapshots: Any, epoch: int, *, weights_only: bool = False) -> None:
         assert isinstance(self._graph, EpochsGraph)
