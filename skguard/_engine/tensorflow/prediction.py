@@ -52,6 +52,8 @@ class PredictionGraph(Graph):
             flat = keras.tree.flatten(outputs)
             if not all(isinstance(t, tf.Tensor) and t.shape.rank for t in flat):
                 raise UnsuitableError("predict_step() returns more than one value per sample")
+            if not all(t.shape[1:].is_fully_defined() for t in flat):
+                raise UnsuitableError("the shape of an output is unknown")
             self._outputs = keras.tree.map_structure(lambda _: None, outputs)
             return list(flat)
 

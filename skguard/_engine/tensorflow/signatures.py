@@ -152,6 +152,9 @@ _STANDARD_LIBRARY = ("inspect", "weakref", "builtins")
 # Where the operations of Keras are defined.
 _OPERATIONS = "keras.src.ops."
 
+# Their last bits depend on whether the size of a batch is known.
+_FOURIER_TRANSFORMS = {"FFT", "FFT2", "IFFT2", "RFFT", "IRFFT", "STFT", "ISTFT"}
+
 # Classes, in a config, of arguments of operations whose config has their values.
 _ARGUMENTS = {
     "__bytes__",
@@ -238,7 +241,13 @@ class Sharing:
         oneDNN has a kernel for ``x * sigmoid(x)`` whose last bit differs from the two operations.
         TensorFlow (2.18 to 2.21) finds the pattern in a function, and not in a loop within it.
         """
-        return self.signature is not None and re.search(r"\bsilu\b", self.signature) is None
+        signature = self.signature
+        if signature is None or re.search(r"\bsilu\b", signature, re.IGNORECASE):
+            return False
+        has_sigmoid = '"Sigmoid"' in signature or (
+            '"Activation"' in signature and '"sigmoid"' in signature
+        )
+        return not (has_sigmoid and '"Multiply"' in signature)
 
 
 def training_signature(model: keras.Model) -> str:
@@ -472,6 +481,8 @@ def _check_is_operation_of_keras(cls: type) -> None:
     found = getattr(sys.modules.get(cls.__module__), cls.__name__, None)
     if found is not cls or not cls.__module__.startswith(_OPERATIONS):
         raise NotShareableError(f"{cls.__name__} is a custom operation")
+    if cls.__name__ in _FOURIER_TRANSFORMS:
+        raise NotShareableError(f"{cls.__name__} is not among the supported operations")
 
 
 def _namespace(kind: str) -> Any:
