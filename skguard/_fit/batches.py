@@ -175,9 +175,9 @@ def _input(item: Any) -> Any:
 
 
 def _keeps(target: Any) -> bool:
-    """Return whether a target encoder leaves y as it is."""
+    """Return whether a target encoder leaves y as it is, whatever it has."""
     if isinstance(target, Target):
-        return target.keeps_y
+        return target.keeps_y and target.classes_ is None  # else labels are checked
     return isinstance(target, FunctionTransformer) and target.func is None
 
 

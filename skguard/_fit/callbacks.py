@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 
 from skguard import _parameters as parameters
 from skguard._fit.arrays import Samples
@@ -175,7 +176,7 @@ def attached(
         if validation is not None:
             if scorers:
                 _check_weights_for_scorers(validation)
-            arrays = validation.X, validation.y, validation.sample_weight
+            arrays = validation.X, _as_columns(validation.y), validation.sample_weight
             for callback in scorers:
                 with input_errors():
                     callback.attach(as_fitted(), *arrays)
@@ -183,6 +184,15 @@ def attached(
     finally:
         for callback in scorers:
             callback.detach()
+
+
+def _as_columns(y: Any) -> Any:
+    """Return targets with one field per head as scorers know them, where heads are of one kind."""
+    fields = [y[name] for name in getattr(getattr(y, "dtype", None), "names", None) or ()]
+    are_columns = all(field.ndim == 1 or field.shape[1:] == (1,) for field in fields)
+    if not fields or not are_columns or len({field.dtype.kind for field in fields}) > 1:
+        return y
+    return np.column_stack(fields)
 
 
 def _check_weights_for_scorers(validation: Samples) -> None:

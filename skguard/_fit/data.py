@@ -201,6 +201,9 @@ def _check_class_weight(draft: Any, class_weight: Any, labels: np.ndarray) -> No
     """Raise if a label of the weights is a misspelt one, and warn of one that y does not have."""
     if not isinstance(class_weight, Mapping):
         return
+    negative = {label: weight for label, weight in class_weight.items() if not weight >= 0}
+    if negative:
+        raise InputValueError(f"class_weight must be 0 or more, got {negative}.")
     classes = getattr(getattr(draft, "target_encoder_", None), "classes_", None)
     known = np.unique(labels).tolist() if classes is None else np.asarray(classes).tolist()
     unknown = [label for label in class_weight if label not in known]

@@ -96,7 +96,7 @@ class TargetChooser(TransformerMixin, BaseEstimator):
         if isinstance(spec, Target):
             return clone(spec)
         check_transformer(spec)
-        return Transformed(spec)
+        return Transformed(spec, self.is_classifier)
 
     def _check_kind(self, target: Target) -> None:
         """Raise if a classifier has a target of numbers, or a regressor one of classes."""

@@ -222,8 +222,25 @@ def head_for(
             f"target says that the outputs are logits, but the model ends with a "
             f"{output.activation}. Leave one of them out."
         )
+    else:
+        _check_said(output, meaning)
     is_flat = output.shape is not None and len(output.shape) == len(steps)
     return ClassHead(n_classes, steps, chosen, units, meaning, output.activation, is_flat)
+
+
+def _check_said(output: ModelOutput, meaning: Outputs) -> None:
+    """Raise if a loss of Keras compares outputs that are said to be around 0.0 with 0 and 1."""
+    loss = output.loss
+    if loss is None or not loss.is_known or meaning not in (Outputs.LOGITS, Outputs.MARGINS):
+        return
+    if loss.outputs is Outputs.PROBABILITIES or (
+        loss.outputs is Outputs.VALUES and output.units == 1
+    ):
+        raise InputValueError(
+            f"target says that the outputs are {meaning.value}, around 0.0, but the loss "
+            f"{loss.name} compares them with 0 and 1. Use a loss with from_logits=True, or "
+            '"hinge" for margins; or leave out target.'
+        )
 
 
 def _check_axes(output: ModelOutput, steps: tuple[int, ...]) -> None:

@@ -62,9 +62,9 @@ class Heads(Target):
         -------
         Heads
         """
-        self._targets = {
-            name: choose(spec).fit(y[name]) for name, spec in head_specs(self.heads).items()
-        }
+        specs = head_specs(self.heads)
+        # In the order of the columns of y, which predictions have too.
+        self._targets = {name: choose(specs[name]).fit(y[name]) for name in y.dtype.names or ()}
         self._order = list(self._targets)
         targets = list(self._targets.values())
         self.classes_ = [target.classes_ for target in targets]
@@ -84,6 +84,7 @@ class Heads(Target):
                 f"{len(self._targets)} heads. Return a model with one output per head."
             )
         by_head = self._by_head(outputs)
+        _check_losses(by_head)
         bound = {n: target.for_outputs([by_head[n]]) for n, target in self._targets.items()}
         order = {id(output): name for name, output in by_head.items()}
         return self._copy(
@@ -197,6 +198,16 @@ class Heads(Target):
         return float(np.mean(scores))
 
 
+def _check_losses(outputs: Mapping[str, ModelOutput]) -> None:
+    """Raise if some heads have a loss and others have none, which would not be trained."""
+    without = [name for name, output in outputs.items() if output.loss is None]
+    if without and len(without) < len(outputs):
+        raise InputValueError(
+            f"The head {without[0]!r} of target has no loss, and would not be trained. Pass "
+            "loss= a list or dict with one loss per output."
+        )
+
+
 def head_specs(heads: Any) -> dict[str, Any]:
     """Return the heads by their names, which are their places in a list."""
     items = heads.items() if isinstance(heads, Mapping) else enumerate(heads)
@@ -217,10 +228,15 @@ def as_columns(y: Any, heads: Any) -> np.ndarray:
     InputValueError
         If y does not have one column per head, of one length.
     """
+    by_name = isinstance(heads, Mapping)
     names = list(head_specs(heads))
+    if by_name and (isinstance(y, Mapping) or hasattr(y, "columns")):
+        names = [str(name) for name in getattr(y, "columns", y) if str(name) in names] + [
+            name for name in names if name not in y
+        ]
     if getattr(getattr(y, "dtype", None), "names", None):
         return y
-    columns = _columns_of(y, names, by_name=isinstance(heads, Mapping))
+    columns = _columns_of(y, names, by_name=by_name)
     if len(columns) != len(names) or len({len(column) for column in columns}) != 1:
         raise InputValueError(
             f"target has the heads {', '.join(map(repr, names))}, and y needs one column for each, "

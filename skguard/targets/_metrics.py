@@ -8,6 +8,7 @@ import functools
 from typing import Any
 
 import keras
+import numpy as np
 
 from skguard.targets._losses import LOSSES, Outputs, Takes, format_of
 
@@ -192,5 +193,6 @@ def _of_class(name: str, arguments: dict[str, Any]) -> MetricFormat:
     if reads is Reads.THRESHOLD:
         given = [arguments.get(key) for key in ("threshold", "init_thresholds")]
         chosen = next((value for value in given if value is not None), _DEFAULT_THRESHOLD)
-        threshold = _DEFAULT_THRESHOLD if chosen == _DEFAULT_THRESHOLD else None
+        is_default = np.array_equal(np.ravel(chosen), [_DEFAULT_THRESHOLD])
+        threshold = _DEFAULT_THRESHOLD if is_default else None
     return MetricFormat(name, takes, reads, threshold, arguments.get("from_logits") is True)

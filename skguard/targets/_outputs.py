@@ -12,7 +12,7 @@ import numpy as np
 
 from skguard._repairs.keras_internals import all_layers, last_activation
 from skguard.exceptions import InputValueError
-from skguard.targets._losses import LossFormat, Takes, format_of
+from skguard.targets._losses import LossFormat, Outputs, Takes, format_of
 
 __all__ = ["IS_PROBABILITY", "NOT_PROBABILITIES", "ModelOutput", "check_encoded", "outputs_of"]
 
@@ -117,6 +117,7 @@ def outputs_of(model: keras.Model, loss: Any, X: Any) -> list[ModelOutput] | Non
         names, shapes, structure = found
         activations = [None] * len(shapes)
     losses = _losses(loss, names)
+    is_changed = type(model).predict_step is not keras.Model.predict_step
     seen = _extremes(model, X) if None in activations else None
     seen = seen or [(0.0, 1.0)] * len(shapes)
     return [
@@ -124,7 +125,7 @@ def outputs_of(model: keras.Model, loss: Any, X: Any) -> list[ModelOutput] | Non
             str(name),
             shape,
             activation,
-            None if one is None else format_of(one),
+            None if one is None else _format(one, is_changed),
             isinstance(structure, dict),
             extremes,
         )
@@ -132,6 +133,14 @@ def outputs_of(model: keras.Model, loss: Any, X: Any) -> list[ModelOutput] | Non
             names, shapes, activations, losses, seen, strict=True
         )
     ]
+
+
+def _format(loss: Any, is_changed: bool) -> LossFormat:
+    """Return what a loss compares; a ``predict_step`` may give something else than logits."""
+    found = format_of(loss)
+    if is_changed and found.outputs is Outputs.LOGITS:
+        return dataclasses.replace(found, outputs=Outputs.UNKNOWN)
+    return found
 
 
 def _build_for_any_batch_size(model: keras.Model, X: Any) -> None:

@@ -11,6 +11,7 @@ from sklearn.preprocessing import FunctionTransformer
 
 from skguard.exceptions import InputTypeError, InputValueError
 from skguard.targets._base import Target
+from skguard.targets._losses import Outputs
 from skguard.targets._outputs import ModelOutput, check_encoded
 
 __all__ = ["Transformed", "check_transformer"]
@@ -31,12 +32,15 @@ class Transformed(Target):
     ----------
     transformer : transformer, or (encode, decode)
         ``inverse_transform``, or `decode`, is called with the outputs of the model.
+    holds_classes : bool, default=False
+        Whether y has labels, of which outputs that are close to an encoded one must become that.
     """
 
     _rank: int | None = None
 
-    def __init__(self, transformer: Any) -> None:
+    def __init__(self, transformer: Any, holds_classes: bool = False) -> None:
         self.transformer = transformer
+        self.holds_classes = holds_classes
 
     def fit(self, y: np.ndarray) -> Transformed:
         """Fit a clone of the transformer.
@@ -56,7 +60,7 @@ class Transformed(Target):
         else:
             transformer = clone(self.transformer)
         self._sample_shape = tuple(y.shape[1:])
-        self._example = y[:_N_TRIED]
+        self._example = _of_each_label(y)[:_N_TRIED]
         self._needs_column = False
         try:
             transformer.fit(y)
@@ -118,11 +122,32 @@ class Transformed(Target):
                 f"{self._name} decodes outputs of {len(given)} samples, of the shape {shape} each, "
                 f"to {len(decoded)} values. {_ADVICE}"
             )
+        if is_same and self.holds_classes and given.ndim == 1:
+            self._check_nearby(outputs, given, output)
         if is_same and given.dtype.kind in "OUS" and not np.array_equal(decoded, given):
             raise InputValueError(
                 f"{self._name} does not decode what it encodes: {given[0]!r} becomes "
                 f"{decoded[0]!r}. {_ADVICE}"
             )
+
+    def _check_nearby(self, outputs: np.ndarray, given: np.ndarray, output: ModelOutput) -> None:
+        """Raise if outputs that are close to the encoded labels are decoded to others."""
+        loss = output.loss
+        if loss is not None and loss.outputs is Outputs.LOGITS and np.isin(outputs, (0, 1)).all():
+            tried = [np.where(outputs > 0, 0.3, -0.2).astype(np.float32)]
+        else:
+            tried = [outputs - np.float32(0.1), outputs + np.float32(0.1)]
+        for nearby in tried:
+            decoded = np.asarray(self.inverse_transform(nearby)).reshape(-1)
+            if len(decoded) != len(given):
+                return
+            wrong = np.flatnonzero(decoded != given)
+            if len(wrong):
+                at = wrong[0]
+                raise InputValueError(
+                    f"{self._name} decodes the output {nearby[at].tolist()} of the label "
+                    f"{given.tolist()[at]!r} to {decoded.tolist()[at]!r}. {_ADVICE}"
+                )
 
     @property
     def _name(self) -> str:
@@ -153,6 +178,14 @@ class Transformed(Target):
     def labels(self, y: np.ndarray) -> np.ndarray | None:
         """Return one label per sample, or None if y has several columns."""
         return y.reshape(-1) if self._sample_shape in ((), (1,)) else None
+
+
+def _of_each_label(y: np.ndarray) -> np.ndarray:
+    """Return the first sample of each label, or all samples if each has several values."""
+    if y.ndim != 1:
+        return y
+    _, first = np.unique(y, return_index=True)
+    return y[np.sort(first)]
 
 
 def check_transformer(value: Any) -> None:

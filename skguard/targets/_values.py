@@ -231,6 +231,11 @@ class Quantiles(Target):
 
     def _for_output(self, output: ModelOutput) -> Quantiles:
         _check_units(output, "Quantiles", None if self.levels is None else self.n_outputs_)
+        if output.activation == "softmax":
+            raise InputValueError(
+                "Quantiles are numbers of the scale of y, but the model ends with a softmax, whose "
+                "units add up to 1. End it without an activation."
+            )
         return self
 
     def formats(self) -> list[TargetFormat | None]:

@@ -100,8 +100,9 @@ def test_heads_by_name_are_trained_as_keras_trains_them(as_dict, is_reversed, tw
     outputs = outputs if as_dict else dict(zip(names, outputs, strict=True))
     predicted = estimator.predict(X)
     numbers = {name: outputs[name].argmax(axis=1) for name in names}
-    np.testing.assert_array_equal(predicted[:, 0], np.unique(color)[numbers["color"]])
-    np.testing.assert_array_equal(predicted[:, 1], np.unique(size)[numbers["size"]])
+    # In the order of the columns of y.
+    np.testing.assert_array_equal(predicted[:, 0], np.unique(size)[numbers["size"]])
+    np.testing.assert_array_equal(predicted[:, 1], np.unique(color)[numbers["color"]])
 
 
 def test_the_score_is_the_mean_of_the_accuracies(two_columns):

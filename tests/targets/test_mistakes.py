@@ -2,11 +2,22 @@
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
+from sklearn.metrics import r2_score
 from sklearn.model_selection import KFold, cross_val_score
+from sklearn.preprocessing import (
+    LabelBinarizer,
+    LabelEncoder,
+    MinMaxScaler,
+    OneHotEncoder,
+    OrdinalEncoder,
+    StandardScaler,
+)
 
 from skguard import GuardedKerasClassifier, GuardedKerasRegressor
 from skguard.exceptions import InputValueError, ValidationSetWarning
+from skguard.targets import Quantiles
 from tests.models import build_classifier
 
 SETTINGS = {"verbose": 0, "random_state": 0}
@@ -215,3 +226,182 @@ def test_probabilities_of_half_precision_add_up_to_1(blobs):
     probabilities = estimator.fit(*blobs).predict_proba(blobs[0])
     assert probabilities.dtype == np.float32
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-6)
+
+
+def two_outputs(names=("a", "b"), as_dict=True):
+    def build():
+        inputs = keras.Input((4,))
+        outputs = {name: keras.layers.Dense(1, name=name)(inputs) for name in names}
+        return keras.Model(inputs, outputs if as_dict else list(outputs.values()))
+
+    return build
+
+
+@pytest.mark.parametrize("heads", [("a", "b"), ("b", "a")])
+@pytest.mark.parametrize("columns", [("a", "b"), ("b", "a")])
+@pytest.mark.parametrize("names", [("a", "b"), ("b", "a")])
+def test_predictions_of_heads_have_the_columns_of_y_in_any_order(heads, columns, names, blobs):
+    X = blobs[0].astype("float32")
+    both = pd.DataFrame({"a": X[:, 0], "b": 5 - X[:, 1]})[list(columns)]
+    estimator = GuardedKerasRegressor(
+        two_outputs(names, as_dict=False),
+        target=dict.fromkeys(heads, "values"),
+        loss=["mse", "mse"],
+        optimizer=keras.optimizers.Adam(0.05),
+        epochs=150,
+        **SETTINGS,
+    ).fit(X, both)
+    assert r2_score(both, estimator.predict(X), multioutput="raw_values").min() > 0.9
+    assert estimator.score(X, both[["b", "a"]]) > 0.9
+
+
+def test_a_head_without_a_loss_is_rejected(blobs):
+    X = blobs[0]
+    estimator = GuardedKerasRegressor(
+        two_outputs(), target=["values", "values"], loss={"a": "mse"}, **SETTINGS
+    )
+    with pytest.raises(InputValueError, match="head '1' of target has no loss"):
+        estimator.fit(X, X[:, :2])
+
+
+@pytest.mark.parametrize("heads", [["values", "values"], {"a": "values", "b": "values"}])
+def test_early_stopping_scores_heads_of_numbers(heads, blobs):
+    X = blobs[0]
+    estimator = GuardedKerasRegressor(
+        two_outputs(),
+        target=heads,
+        loss=["mse", "mse"],
+        early_stopping=True,
+        scoring="r2",
+        epochs=2,
+        **SETTINGS,
+    ).fit(X, pd.DataFrame(X[:, :2], columns=["a", "b"]))
+    assert len(estimator.history_["val_r2"]) == 2
+
+
+@pytest.mark.parametrize("said", ["logits", "margins"])
+@pytest.mark.parametrize("loss", ["mse", "binary_crossentropy", "huber"])
+def test_outputs_around_zero_need_a_loss_for_them(said, loss, blobs):
+    X, y = blobs
+    estimator = GuardedKerasClassifier(without_input(1), loss=loss, target=said, **SETTINGS)
+    with pytest.raises(InputValueError, match=r"around 0\.0, but the loss"):
+        estimator.fit(X, y == 0)
+
+
+@pytest.mark.parametrize("weights", [{0: -1, 1: 1, 2: 1}, {0: 1, 1: np.nan, 2: 1}])
+def test_class_weights_below_zero_are_rejected(weights, blobs):
+    estimator = GuardedKerasClassifier(
+        build_classifier,
+        loss="sparse_categorical_crossentropy",
+        class_weight=weights,
+        **SETTINGS,
+    )
+    with pytest.raises(InputValueError, match="class_weight must be 0 or more"):
+        estimator.fit(*blobs)
+
+
+def test_quantiles_of_a_softmax_are_rejected(line):
+    estimator = GuardedKerasRegressor(
+        without_input(3, "softmax"), target=Quantiles([0.1, 0.5, 0.9]), **SETTINGS
+    )
+    with pytest.raises(InputValueError, match="ends with a softmax"):
+        estimator.fit(*line)
+
+
+@pytest.mark.parametrize(
+    ("transformer", "loss", "activation"),
+    [
+        (OrdinalEncoder(), "binary_crossentropy", "sigmoid"),
+        (OrdinalEncoder(), "mse", None),
+        (LabelEncoder(), "binary_crossentropy", "sigmoid"),
+        (LabelBinarizer(), keras.losses.BinaryCrossentropy(from_logits=True), None),
+    ],
+)
+def test_a_transformer_that_decodes_nearby_outputs_to_other_labels_is_rejected(
+    transformer, loss, activation, blobs
+):
+    X, y = blobs
+    estimator = GuardedKerasClassifier(
+        without_input(1, activation), loss=loss, target=transformer, **SETTINGS
+    )
+    with pytest.raises(InputValueError, match="not with classes"):
+        estimator.fit(X, np.where(y == 0, "no", "yes"))
+
+
+@pytest.mark.parametrize(
+    ("transformer", "units", "loss", "activation"),
+    [
+        (LabelBinarizer(), 1, "binary_crossentropy", "sigmoid"),
+        (OneHotEncoder(sparse_output=False), 2, "categorical_crossentropy", "softmax"),
+        (
+            OneHotEncoder(sparse_output=False),
+            2,
+            keras.losses.CategoricalCrossentropy(from_logits=True),
+            None,
+        ),
+    ],
+)
+def test_a_transformer_that_decodes_outputs_is_used(transformer, units, loss, activation, blobs):
+    X, y = blobs
+    labels = np.where(y == 0, "no", "yes")
+    estimator = GuardedKerasClassifier(
+        without_input(units, activation),
+        loss=loss,
+        target=transformer,
+        optimizer=keras.optimizers.Adam(0.1),
+        epochs=20,
+        **SETTINGS,
+    )
+    assert estimator.fit(X, labels).score(X, labels) > 0.9
+
+
+@pytest.mark.parametrize("transformer", [StandardScaler(), MinMaxScaler()])
+def test_a_transformer_of_numbers_is_used(transformer, line):
+    X, y = line
+    y = np.round(y)  # so that nearby outputs could be other values of y
+    estimator = GuardedKerasRegressor(without_input(1), loss="mse", target=transformer, **SETTINGS)
+    assert estimator.fit(X, y).predict(X).shape == y.shape
+
+
+class Sigmoid(keras.Sequential):
+    """Trains logits and predicts probabilities."""
+
+    def predict_step(self, data):
+        return keras.ops.sigmoid(super().predict_step(data))
+
+
+@pytest.mark.parametrize("target", [None, "probabilities"])
+def test_logits_that_a_predict_step_changes_are_rejected_or_said(target, blobs):
+    X, y = blobs
+    y = np.where(y == 0, "no", "yes")
+
+    def build():
+        return Sigmoid([keras.Input((4,)), keras.layers.Dense(1)])
+
+    estimator = GuardedKerasClassifier(
+        build,
+        loss=keras.losses.BinaryCrossentropy(from_logits=True),
+        target=target,
+        optimizer=keras.optimizers.Adam(0.1),
+        epochs=20,
+        **SETTINGS,
+    )
+    if target is None:
+        with pytest.raises(InputValueError, match="It is not known what the output"):
+            estimator.fit(X, y)
+    else:
+        assert estimator.fit(X, y).score(X, y) > 0.9
+        assert estimator.predict_proba(X).min() < 0.5
+
+
+@pytest.mark.parametrize("units", [3, 5])
+def test_labels_of_a_dataset_that_are_not_announced_are_named(units, blobs):
+    import tensorflow as tf
+
+    X, y = blobs
+    dataset = tf.data.Dataset.from_tensor_slices((X.astype("float32"), y + 1)).batch(20)
+    estimator = GuardedKerasClassifier(
+        without_input(units, "softmax"), loss="sparse_categorical_crossentropy", **SETTINGS
+    )
+    with pytest.raises(InputValueError, match="y has the label 3, previously unseen"):
+        estimator.fit(dataset, classes=[0, 1, 2])

@@ -190,7 +190,7 @@ CANNOT_DECODE = {
     "label_encoder": (LabelEncoder(), 3, "softmax", "cannot decode outputs of the shape"),
     "label_encoder_of_one_unit": (LabelEncoder(), 1, None, "cannot decode outputs of the shape"),
     "ordinal_encoder": (OrdinalEncoder(), 3, "softmax", "cannot decode outputs of the shape"),
-    "flattened": ((lambda y: y == "ant", np.ravel), 3, "sigmoid", "8 samples.* to 24 values"),
+    "flattened": ((lambda y: y == "ant", np.ravel), 3, "sigmoid", "3 samples.* to 9 values"),
     "another_label": (FakeEncoder(), 1, None, "does not decode what it encodes: .*'bee'|'ant'"),
 }
 
