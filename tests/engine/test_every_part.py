@@ -81,7 +81,8 @@ def two_outputs(name, loss):
 @pytest.mark.parametrize("name", METRICS)
 def test_a_metric_of_one_output(name):
     X, y, loss = data_for(name)
-    weight = np.linspace(0.5, 1.5, len(X)).astype("float32")
+    # BinaryIoU of Keras 3.15 takes no weights of samples with several columns.
+    weight = np.linspace(0.5, 1.5, len(X)).astype("float32") if name != "BinaryIoU" else None
     theirs, _ = assert_same_training(
         one_output(name, loss), X, y, sample_weight=weight, validation_data=(X[:9], y[:9])
     )
