@@ -121,7 +121,7 @@ def zeros(*shape):
 
 
 def called(name, x, z):
-    """Return the symbolic results of an operation, one row per sample, or None."""
+    """Return the symbolic results per sample of an operation, or None."""
     if name in CALLS:
         return _with_rows(CALLS[name](x, z))
     for arguments in ARGUMENTS:
