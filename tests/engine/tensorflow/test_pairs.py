@@ -57,6 +57,10 @@ def of_loss(factor):
     return scaled
 
 
+def multiplied(y, p, factor):
+    return factor * ops.mean(ops.abs(y - p), axis=-1)
+
+
 def by_global(factor):
     GLOBAL["factor"] = factor
     return ScaleByGlobal()
