@@ -70,11 +70,11 @@ NOT_IN_MODELS = {
     "searchsorted", "segment_max", "segment_min", "segment_prod", "segment_sum", "slice",
     "vander", "vdot",
 }  # fmt: skip
-# What fails in a model, in a release of Keras at least: TensorFlow has to know the size of the batch,
-# or takes other types.
+# What fails in a model, in some releases of Keras: TensorFlow has to know the size of the batch, or
+# takes other types.
 NOT_IN_BATCHES = {
-    "array_split", "batch_normalization", "bincount", "conv_transpose", "corrcoef", "ctc_decode", "gcd", "in_top_k",
-    "isin", "kron", "lcm", "lu_factor", "nanmedian", "rearrange", "scatter_update",
+    "array_split", "batch_normalization", "bincount", "conv_transpose", "corrcoef",
+    "ctc_decode", "gcd", "in_top_k", "isin", "kron", "lcm", "lu_factor", "nanmedian", "rearrange", "scatter_update",
     "slice_update", "unfold", "unravel_index", "view_as_complex", "vsplit",
 }  # fmt: skip
 NAMES = sorted(
