@@ -120,7 +120,7 @@ def test_a_flag_set_from_outside_stops_epochs_that_run_many_at_a_call(data):
     started = time.perf_counter()
     arguments = FIT | {"epochs": 10**6, "callbacks": [make("ours")]}
     run = engine.train(model, *data, engine="fused", **arguments)
-    assert time.perf_counter() - started < 3
+    assert time.perf_counter() - started < 10
     n_epochs = len(run.history["loss"])
     assert int(model.optimizer.iterations) == 4 * n_epochs > 0
 
