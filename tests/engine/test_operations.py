@@ -75,7 +75,8 @@ NOT_IN_MODELS = {
 NOT_IN_BATCHES = {
     "array_split", "batch_normalization", "bincount", "conv_transpose", "corrcoef",
     "ctc_decode", "gcd", "in_top_k", "isin", "kron", "lcm", "lu_factor", "nanmedian",
-    "rearrange", "scatter_update", "slice_update", "unfold", "unravel_index", "view_as_complex", "vsplit",
+    "rearrange", "scatter_update", "slice_update", "unfold", "unravel_index",
+    "view_as_complex", "vsplit",
 }  # fmt: skip
 NAMES = sorted(
     name
