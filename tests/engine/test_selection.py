@@ -330,3 +330,21 @@ def test_xla_is_used_where_the_model_asks_for_it(jit, data):
     from tests.engine.parity import assert_same_training
 
     assert_same_training(lambda: build(jit_compile=jit), *data)
+
+
+class Labelled(keras.Sequential):
+    def train_step(self, data):
+        return super().train_step(data) | {"phase": "warm-up"}
+
+
+def test_logs_that_are_not_numbers_are_those_of_keras(data):
+    models = []
+    for _ in range(2):
+        keras.utils.set_random_seed(0)
+        models.append(build(Labelled))
+    theirs, ours = models
+    expected = theirs.fit(*data, shuffle=False, epochs=2, verbose=0).history
+    run = engine.train(ours, *data, engine="auto", shuffle=False, epochs=2, verbose=0)
+    assert run.history["loss"] == expected["loss"]
+    assert list(run.history) == list(expected)
+    assert run.reason == "keras.Model.fit: the value of 'phase' in the logs is not a number"

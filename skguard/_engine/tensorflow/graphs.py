@@ -33,6 +33,9 @@ class _Logs:
 
     @classmethod
     def like(cls, logs: dict[str, tf.Tensor]) -> _Logs:
+        texts = [name for name, value in logs.items() if value.dtype == tf.string]
+        if texts:
+            raise UnsuitableError(f"the value of {texts[0]!r} in the logs is not a number")
         shapes = [value.shape for value in logs.values()]
         if not all(shape.is_fully_defined() for shape in shapes):
             raise UnsuitableError("the shape of a metric's value is unknown")

@@ -1,7 +1,7 @@
 """Pairs of models that differ in one thing: the second has its own numbers, not the first's.
 
 The second is trained after the first, in a process that may have kept the graph of the first, and
-is compared with plain Keras. Names cannot tell the two apart, as Keras starts to number them again.
+is compared with plain Keras. Names are the same for both, as Keras starts to number them again.
 """
 
 import functools
