@@ -72,7 +72,7 @@ PATHS = {
         (None, "labels"),
         ("class_numbers", Labels(outputs="logits")),
         (Labels(), Labels(classes=[0, 1, 2])),
-        (None, (np.copy, np.copy)),
+        pytest.param(None, (np.copy, np.copy), id="None-functions"),
     ],
     ids=str,
 )

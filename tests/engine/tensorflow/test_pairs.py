@@ -85,10 +85,15 @@ PARTS = {
     "a global": (by_global, 1.0, 2.0),
     "lambda, closure": (lambda c: layers.Lambda(lambda x: x * c), 1.0, 2.0),
     "lambda, default": (lambda c: layers.Lambda(scaling(c)), 1.0, 2.0),
-    "vectorized_map": (lambda c: lambda h: ops.vectorized_map(lambda x: x * c, h), 1.0, 2.0),
-    "map": (lambda c: lambda h: ops.map(lambda x: x * c, h), 1.0, 2.0),
+    "vectorized_map": (lambda c: lambda h: ops.vectorized_map(scaling(c), h), 1.0, 2.0),
+    "vectorized_map, lambda": (
+        lambda c: lambda h: ops.vectorized_map(lambda x: x * c, h),
+        1.0,
+        2.0,
+    ),
+    "map": (lambda c: lambda h: ops.map(scaling(c), h), 1.0, 2.0),
     "switch": (
-        lambda c: lambda h: ops.switch(ops.cast(0, "int32"), [lambda x: x * c, ops.tanh], h),
+        lambda c: lambda h: ops.switch(ops.cast(0, "int32"), [scaling(c), ops.tanh], h),
         1.0,
         2.0,
     ),
