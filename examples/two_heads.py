@@ -11,7 +11,7 @@ from skguard import GuardedKerasClassifier
 def build(meta, units=32):
     inputs = keras.Input((meta["n_features_in_"],))
     hidden = keras.layers.Dense(units, "relu")(inputs)
-    n_kinds = meta["n_classes_"][0]  # one entry per head
+    n_kinds = meta["n_classes_"][0]  # one entry per column of y
     kind = keras.layers.Dense(n_kinds, "softmax", name="kind")(hidden)
     size = keras.layers.Dense(1, name="size")(hidden)
     model = keras.Model(inputs, [kind, size])
@@ -25,8 +25,8 @@ rng = np.random.default_rng(0)
 X = rng.normal(size=(300, 4)).astype("float32")
 y = pd.DataFrame(
     {
-        "size": X @ [1.0, -2.0, 0.5, 0.0] + rng.normal(scale=0.1, size=300),
         "kind": np.array(["small", "medium", "large"])[np.digitize(X[:, 0], [-0.5, 0.5])],
+        "size": X @ [1.0, -2.0, 0.5, 0.0] + rng.normal(scale=0.1, size=300),
     }
 )
 

@@ -26,7 +26,7 @@ class Heads(Target):
     heads : list or dict of (str, target)
         A target, or the word for one, per output. A list is in the order of the columns of y and
         of the outputs of the model. The keys of a dict are the names of the outputs and of the
-        columns of a dataframe.
+        columns of a dataframe, whose order predictions and all attributes have.
 
     Attributes
     ----------
