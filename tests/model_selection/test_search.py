@@ -84,8 +84,11 @@ def test_exactly_the_trials_run_that_must(
         with pytest.raises(raised):
             search.fit(X, y)
     counted = runs(tmp_path)
-    if raised is FatalError and counted.get(8):  # which came first, and ended number 7
-        counted[7] = 1
+    if raised is FatalError and n_jobs == 2:
+        # It ends the fit of the other worker, which may not have built its model yet.
+        interrupted = expected.keys() - counted.keys()
+        assert len(interrupted) <= 1
+        counted |= dict.fromkeys(interrupted, 1)
     for candidate, most in perhaps.items():
         number = counted.pop(candidate, 0)
         assert number <= (most if n_jobs == 2 else 0)
