@@ -105,7 +105,7 @@ class ScikerasAdapter(BaseWrapper, _NewTags):
             X = self._check_features(X, reset)
         if y is not None or (reset and isinstance(self, ClassifierMixin | RegressorMixin)):
             self._check_target_names(y, reset)
-            y = self._as_heads(y)
+            y = self._as_heads(y, reset)
             y = arrays.check_target(
                 self,
                 X,
@@ -164,12 +164,13 @@ class ScikerasAdapter(BaseWrapper, _NewTags):
         """Return whether X was converted to numbers, but the model takes it as the text it is."""
         return self.X_dtype_.kind != "O" and inputs.takes_text(self.model_) and holds_text(X)
 
-    def _as_heads(self, y: Any) -> Any:
+    def _as_heads(self, y: Any, reset: bool) -> Any:
         """Return y as one field per head, if ``target`` has heads."""
         if y is None or not has_heads(self.target):
             arrays.check_is_not_dict("y", y, _advice_on_heads(y))
             return y
-        return as_columns(y, heads_of(self.target))
+        fitted = None if reset else self.y_dtype_.names
+        return as_columns(y, heads_of(self.target), fitted)
 
     @property
     def target_encoder(self) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -214,7 +214,7 @@ def head_specs(heads: Any) -> dict[str, Any]:
     return {str(name): spec for name, spec in items}
 
 
-def as_columns(y: Any, heads: Any) -> np.ndarray:
+def as_columns(y: Any, heads: Any, order: Sequence[str] | None = None) -> np.ndarray:
     """Return y as a structured array with one field per head.
 
     Parameters
@@ -222,6 +222,9 @@ def as_columns(y: Any, heads: Any) -> np.ndarray:
     y : dataframe, mapping, list of arrays, or array of shape (n_samples, n_heads)
         Columns are found by name in a dataframe or mapping, if `heads` is one, else by place.
     heads : list or mapping
+    order : sequence of str, default=None
+        Names of the fields in ``fit``, in which columns without names are too. None means the
+        order of named columns in y, else that of the heads.
 
     Raises
     ------
@@ -229,13 +232,13 @@ def as_columns(y: Any, heads: Any) -> np.ndarray:
         If y does not have one column per head, of one length.
     """
     by_name = isinstance(heads, Mapping)
-    names = list(head_specs(heads))
-    if by_name and (isinstance(y, Mapping) or hasattr(y, "columns")):
+    names = list(head_specs(heads) if order is None else order)
+    if order is None and by_name and (isinstance(y, Mapping) or hasattr(y, "columns")):
         names = [str(name) for name in getattr(y, "columns", y) if str(name) in names] + [
             name for name in names if name not in y
         ]
     if getattr(getattr(y, "dtype", None), "names", None):
-        return y
+        return y if order is None else y[names]
     columns = _columns_of(y, names, by_name=by_name)
     if len(columns) != len(names) or len({len(column) for column in columns}) != 1:
         raise InputValueError(

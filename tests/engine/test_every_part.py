@@ -130,10 +130,22 @@ class StartsAtWeights(keras.optimizers.SGD):
             self.assign(momentum, keras.ops.copy(variable))
 
 
-def test_a_custom_optimizer_that_sets_its_variables_is_trained_by_keras(rng):
+class SGD(StartsAtWeights):
+    """Has the name of an optimizer of Keras."""
+
+
+@pytest.mark.parametrize("cls", [StartsAtWeights, SGD])
+@pytest.mark.parametrize("is_scaled", [False, True])
+def test_a_custom_optimizer_that_sets_its_variables_is_trained_by_keras(cls, is_scaled, rng):
     X = rng.normal(size=(44, 4)).astype("float32")
-    theirs, ours = build_twins(lambda: build(StartsAtWeights(0.01, momentum=0.9)))
+
+    def compiled():
+        optimizer = cls(0.01, momentum=0.9)
+        return build(keras.optimizers.LossScaleOptimizer(optimizer) if is_scaled else optimizer)
+
+    theirs, ours = build_twins(compiled)
     history = theirs.fit(X, X[:, :1], **FIT).history
     run = engine.train(ours, X, X[:, :1], engine="auto", **FIT)
     assert run.history == history
-    assert run.reason == "keras.Model.fit: StartsAtWeights sets its variables when it is built"
+    expected = f"keras.Model.fit: {cls.__name__} sets its variables when it is built"
+    assert run.reason == expected

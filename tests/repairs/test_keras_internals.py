@@ -222,3 +222,29 @@ def test_each_output_of_a_nested_model_has_its_activation():
 
 def test_the_activation_of_something_else_than_a_symbolic_tensor_is_unknown():
     assert keras_internals.last_activation(np.zeros(3)) is None
+
+
+@pytest.mark.parametrize("shuffle", [False, True, "batch"])
+def test_indices_are_in_the_order_in_which_keras_draws_samples(shuffle):
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse", run_eagerly=True)
+    drawn = []
+    model.train_step = lambda data: drawn.extend(data[0].numpy().ravel()) or {"loss": 0.0}
+    X = np.arange(50, dtype="float32")[:, np.newaxis]
+    keras.utils.set_random_seed(3)
+    model.fit(X, X, batch_size=8, shuffle=shuffle, verbose=0)
+    keras.utils.set_random_seed(3)
+    batches = keras_internals.batched_indices(50, 8, shuffle)
+    assert [int(i) for batch in batches for i in batch] == [int(i) for i in drawn]
+
+
+def test_mapped_arrays_are_loaded_without_the_order_of_keras(monkeypatch, tmp_path):
+    from skguard import _engine as engine
+
+    monkeypatch.setattr(engine.mapped, "MIN_BYTES", 1)
+    monkeypatch.setattr(keras_internals, "batched_indices", property(lambda self: None))
+    X = np.lib.format.open_memmap(tmp_path / "X.npy", "w+", "float32", (20, 4))
+    X[:] = np.random.default_rng(0).normal(size=X.shape)
+    model = build()
+    run = engine.train(model, X, np.array(X[:, :1]), engine="keras", epochs=1, verbose=0)
+    assert np.isfinite(run.history["loss"][0])

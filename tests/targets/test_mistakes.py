@@ -253,6 +253,25 @@ def test_predictions_of_heads_have_the_columns_of_y_in_any_order(heads, columns,
     ).fit(X, both)
     assert r2_score(both, estimator.predict(X), multioutput="raw_values").min() > 0.9
     assert estimator.score(X, both[["b", "a"]]) > 0.9
+    assert estimator.score(X, both.to_numpy()) > 0.9
+
+
+@pytest.mark.parametrize("order", [["a", "b"], ["b", "a"]])
+def test_a_validation_set_of_heads_is_scored_by_the_names_of_its_columns(order, blobs):
+    X = blobs[0].astype("float32")
+    both = pd.DataFrame({"a": X[:, 0], "b": 5 - X[:, 1]})
+    estimator = GuardedKerasRegressor(
+        two_outputs(),
+        target={"a": "values", "b": "values"},
+        loss=["mse", "mse"],
+        optimizer=keras.optimizers.Adam(0.05),
+        early_stopping=True,
+        n_iter_no_change=200,
+        scoring="r2",
+        epochs=150,
+        **SETTINGS,
+    ).fit(X, both, X_val=X, y_val=both[order])
+    assert estimator.history_["val_r2"][-1] > 0.9
 
 
 def test_a_head_without_a_loss_is_rejected(blobs):

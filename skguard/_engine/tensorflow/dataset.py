@@ -308,7 +308,10 @@ def stream_mapped(
     samples = MappedDataset.of(*data)
     if not batch_size:
         batch_size = n_batches(samples.n_samples, steps) if steps else DEFAULT_BATCH_SIZE
-    indices = keras_internals.batched_indices(samples.n_samples, batch_size, shuffle)
+    try:
+        indices = keras_internals.batched_indices(samples.n_samples, batch_size, shuffle)
+    except (AttributeError, ImportError, TypeError) as error:  # in another release of Keras
+        raise UnsuitableError("Keras's order of the samples is unknown") from error
     size = indices.element_spec.shape[0]  # TensorFlow optimizes for it
     dtypes = [tensor.dtype for tensor in samples.tensors]
 

@@ -63,18 +63,24 @@ def lease_program(
 
 def _build(model: keras.Model, training: TensorDataset) -> None:
     n_before = len(variables_of(model))
-    optimizer = model.optimizer
-    if (
-        optimizer is not None
-        and not optimizer.built
-        and type(optimizer).__name__ not in SUPPORTED["optimizers"]
-        and keras_internals.sets_variables_when_built(optimizer, model)
-    ):
-        raise UnsuitableError(f"{type(optimizer).__name__} sets its variables when it is built")
+    _check_optimizer(model)
     keras_internals.build(model, training.example())
     n_after = len(variables_of(model))
     if n_before < n_after:
         cleanup.note(Residue.VARIABLE, n_after)
+
+
+def _check_optimizer(model: keras.Model) -> None:
+    """Raise if Keras would build the optimizer with other values than are known here."""
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    if optimizer is None or optimizer.built:
+        return
+    name = type(optimizer).__name__
+    is_of_keras = getattr(keras.optimizers, name, None) is type(optimizer)
+    if is_of_keras and name in SUPPORTED["optimizers"]:
+        return
+    if keras_internals.sets_variables_when_built(optimizer, model):
+        raise UnsuitableError(f"{name} sets its variables when it is built")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
